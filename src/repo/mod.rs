@@ -1,0 +1,6 @@
+//! The repository format: how snapshots become objects and come back. `docs/format.md` has it to the byte.
+//!
+//! Owns cutting, deduplication, compression, encryption, signatures and the names of objects. Knows nothing of
+//! where streams come from or go to.
+
+pub mod extent;
