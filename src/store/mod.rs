@@ -4,16 +4,22 @@
 //! `s3`; wrappers add retries, limits, records and faults behind the same trait.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
+
+mod address;
+mod body;
+mod options;
+
+pub use address::StoreAddress;
+pub use body::{Body, Download};
+pub use options::{Credentials, RetryPolicy, StoreOptions, Timeouts};
 
 /// The name of an object below a store's root: parts of `[A-Za-z0-9._-]`, joined by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,19 +32,21 @@ impl Key {
     }
 }
 
+/// Tells whether `part` may stand between the slashes of a key.
+fn is_key_part(part: &str) -> bool {
+    !part.is_empty()
+        && part != "."
+        && part != ".."
+        && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
 impl FromStr for Key {
     type Err = Error;
     fn from_str(s: &str) -> Result<Self> {
-        let part_is_good = |p: &str| {
-            !p.is_empty()
-                && p != "."
-                && p != ".."
-                && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-        };
-        if s.len() <= 512 && s.split('/').all(part_is_good) {
+        if s.len() <= 512 && s.split('/').all(is_key_part) {
             Ok(Key(s.to_owned()))
         } else {
-            Err(Error::new(Kind::Store, format!("{s:?} is not a store key")))
+            Err(Error::new(Kind::Bug, format!("{s:?} is not a store key")))
         }
     }
 }
@@ -46,36 +54,6 @@ impl FromStr for Key {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// What is to be stored; its length is always known beforehand.
-#[derive(Debug, Clone)]
-pub enum Body {
-    /// Bytes in memory.
-    Bytes(Bytes),
-    /// A local file of exactly this size.
-    File {
-        /// Where it lies.
-        path: PathBuf,
-        /// Its length; a file of another length fails the put.
-        size_bytes: u64,
-    },
-}
-
-impl Body {
-    /// Returns the length.
-    pub fn size_bytes(&self) -> u64 {
-        match self {
-            Body::Bytes(b) => b.len() as u64,
-            Body::File { size_bytes, .. } => *size_bytes,
-        }
-    }
-}
-
-impl From<Vec<u8>> for Body {
-    fn from(v: Vec<u8>) -> Self {
-        Body::Bytes(v.into())
     }
 }
 
@@ -101,29 +79,48 @@ pub struct Entry {
     pub version: Option<String>,
 }
 
-/// An object on its way here.
-pub struct Download {
-    /// The length the store announced.
-    pub size_bytes: u64,
-    /// The bytes; ends in an error, never early, when fewer or more come than were announced.
-    pub body: BoxStream<'static, Result<Bytes>>,
+/// The calls of a [`Store`], by which wrappers count, limit and break them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// [`Store::put`].
+    Put,
+    /// [`Store::get`].
+    Get,
+    /// [`Store::head`].
+    Head,
+    /// [`Store::list`].
+    List,
+    /// [`Store::versions`].
+    Versions,
+    /// [`Store::delete`].
+    Delete,
+    /// [`Store::sweep`].
+    Sweep,
 }
 
-impl Download {
-    /// Collects the whole object, which must be at most `limit_bytes` long.
-    pub async fn bytes(mut self, limit_bytes: u64) -> Result<Bytes> {
-        use futures::StreamExt;
-        if self.size_bytes > limit_bytes {
-            return Err(Error::new(
-                Kind::Damaged,
-                format!("object of {} bytes, at most {limit_bytes} expected", self.size_bytes),
-            ));
+impl Method {
+    /// All methods.
+    pub const ALL: [Method; 7] = [
+        Method::Put,
+        Method::Get,
+        Method::Head,
+        Method::List,
+        Method::Versions,
+        Method::Delete,
+        Method::Sweep,
+    ];
+
+    /// Returns the method's name, for logs and metric labels.
+    pub fn word(self) -> &'static str {
+        match self {
+            Method::Put => "put",
+            Method::Get => "get",
+            Method::Head => "head",
+            Method::List => "list",
+            Method::Versions => "versions",
+            Method::Delete => "delete",
+            Method::Sweep => "sweep",
         }
-        let mut all = bytes::BytesMut::with_capacity(usize::try_from(self.size_bytes).unwrap_or(0));
-        while let Some(piece) = self.body.next().await {
-            all.extend_from_slice(&piece?);
-        }
-        Ok(all.freeze())
     }
 }
 
@@ -131,14 +128,17 @@ impl Download {
 ///
 /// Every call ends within a bounded time. Errors name the key and never hold a credential:
 /// [`Kind::NotFound`] only where the store said that the key is not there; [`Kind::Denied`] where it refused;
-/// [`Kind::Conflict`] from a create-only put; [`Kind::Full`] where it has no room; [`Kind::Store`] otherwise, which a
-/// caller may try again.
+/// [`Kind::Conflict`] from a create-only put; [`Kind::Full`] where it has no room; [`Kind::NoRepository`] where the
+/// bucket or folder itself is missing; [`Kind::Io`] where a [`Body::File`] cannot be read; [`Kind::Store`] and
+/// [`Kind::Timeout`] otherwise, which a caller may try again. Dropping a call's future leaves nothing half-done behind.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Returns the address for people and logs, without credentials.
     fn address(&self) -> String;
 
     /// Stores an object; when it returns, the object is durable and whole, or absent.
+    ///
+    /// After [`Kind::Store`] and [`Kind::Timeout`] it may be either, never partly there.
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry>;
 
     /// Opens an object, or the named version of it.
@@ -149,6 +149,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Lists the objects whose key starts with `prefix`, sorted by key; the newest version of each, without
     /// those that were deleted.
+    ///
+    /// What others put there under names that are no [`Key`] is left out.
     async fn list(&self, prefix: &str) -> Result<Vec<Entry>>;
 
     /// Lists all versions under `prefix`: by key, oldest first; deleted objects' versions too, delete markers not.
@@ -158,7 +160,29 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Deletes an object, or one version of it; deleting what is not there succeeds.
     async fn delete(&self, key: &Key, version: Option<&str>) -> Result<()>;
+
+    /// Removes what puts that were killed more than `older_than` ago, by the store's clock, left half-done (temporary
+    /// files, multipart uploads), and returns how many it removed.
+    async fn sweep(&self, older_than: Duration) -> Result<u64>;
 }
 
 /// A store that several parts use.
 pub type SharedStore = Arc<dyn Store>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_could_leave_the_root_or_need_escaping_are_refused() {
+        let long = "x".repeat(513);
+        for bad in
+            ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "a b", "a~", "ä", "a\0b", "a\\b", &long]
+        {
+            assert!(bad.parse::<Key>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "lifeboat.json", "tenants/t-1/packs/00ff", ".hidden", "a/..b", "A_b"] {
+            assert_eq!(good.parse::<Key>().unwrap().as_str(), good);
+        }
+    }
+}
