@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
 
 /// How much of a file is read at once, in bytes.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// What is to be stored; its length is always known beforehand.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl From<Vec<u8>> for Body {
 }
 
 /// The error of a file that is not as long as its body says.
-fn wrong_length(path: &Path, stated_bytes: u64) -> Error {
+pub(super) fn wrong_length(path: &Path, stated_bytes: u64) -> Error {
     Error::new(Kind::Io, format!("{} is not {stated_bytes} bytes long", path.display()))
 }
 

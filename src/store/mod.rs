@@ -15,10 +15,12 @@ use crate::error::{Error, Kind, Result};
 
 mod address;
 mod body;
+mod local;
 mod options;
 
 pub use address::StoreAddress;
 pub use body::{Body, Download};
+pub use local::LocalStore;
 pub use options::{Credentials, RetryPolicy, StoreOptions, Timeouts};
 
 /// The name of an object below a store's root: parts of `[A-Za-z0-9._-]`, joined by `/`.
