@@ -11,6 +11,9 @@ use tokio::sync::mpsc;
 use crate::error::Result;
 use crate::id::Sha256;
 
+pub mod archive;
+pub mod files;
+
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].
 pub const QUEUE_PIECES: usize = 16;
 

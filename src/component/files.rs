@@ -1,0 +1,117 @@
+//! The component `files`: a site's folder as the streams `tar` and `list` (`docs/format.md`, Streams).
+//!
+//! Promises: two dumps of an unchanged folder are the same bytes; nothing outside the root is read or written, whatever
+//! links or renames a tenant puts there; the tar is whole even if files change under the reader, and each that did is
+//! named in `lacks`; a large file that did not change is not opened. Loading writes into a fresh folder beside the
+//! target, compares every content with the list, and swaps last.
+//!
+//! Does not keep devices, sockets and FIFOs (a warning), hard links as such (each becomes a file), extended attributes
+//! and ACLs, holes in sparse files, and times below a second. Does not take files at one instant: a file and its row in
+//! the database may be seconds apart.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Dump, SegmentId};
+use crate::error::{Context, Kind};
+use crate::monitor::SharedMonitor;
+
+mod beneath;
+mod content;
+mod dump;
+mod exclude;
+mod index;
+mod list;
+mod pieces;
+
+pub use content::OWN_SEGMENT_BYTES;
+pub use exclude::{Excludes, OWN_PREFIX};
+pub use index::{FileIndex, Stamp};
+pub use list::{Keeping, Kept, Line, Lines, Listing, Placed, locate, spell, unspell};
+
+/// How a folder is dumped.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What is left out.
+    pub excludes: Excludes,
+    /// Patterns, as in [`Excludes`], of small files that may be caught half written and must parse as a JSON object.
+    pub json: Vec<String>,
+    /// When the backup began; files changed later than that are read again next time.
+    pub now: Timestamp,
+}
+
+impl Options {
+    /// Takes a folder as it is.
+    pub fn plain(now: Timestamp) -> Self {
+        Options { excludes: Excludes::none(), json: Vec::new(), now }
+    }
+
+    /// Takes one site's folder.
+    pub fn frappe_site(now: Timestamp) -> Self {
+        Options { excludes: Excludes::frappe_site(), json: vec!["/site_config.json".into()], now }
+    }
+
+    /// Takes a whole `sites` folder.
+    pub fn frappe_sites(now: Timestamp) -> Self {
+        let json = ["/common_site_config.json", "/*/site_config.json"].map(String::from).to_vec();
+        Options { excludes: Excludes::frappe_sites(), json, now }
+    }
+
+    fn must_be_json(&self, path: &[u8]) -> bool {
+        self.json.iter().any(|pattern| exclude::matches(pattern, path))
+    }
+}
+
+/// What a dump of files held, as its record says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Regular files.
+    pub files: u64,
+    /// Folders, the root not among them.
+    pub folders: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Bytes of contents.
+    pub bytes: u64,
+    /// Bytes of contents that were not read again because the repository knew them.
+    pub unread_bytes: u64,
+}
+
+/// The index that the next backup may rely on once this one is committed.
+#[derive(Debug, Clone, Default)]
+pub struct NextIndex(Arc<OnceLock<FileIndex>>);
+
+impl NextIndex {
+    /// Returns it, if the dump ended well.
+    pub fn get(&self) -> Option<&FileIndex> {
+        self.0.get()
+    }
+}
+
+/// Starts the dump of a folder on a blocking thread; `knows` tells whether the repository can reuse a content.
+///
+/// The pieces are the streams `tar` and `list`. The dump ends when its pieces are no longer taken. To be called within a
+/// Tokio runtime.
+pub fn dump(
+    root: PathBuf,
+    options: Options,
+    index: FileIndex,
+    knows: impl Fn(&SegmentId) -> bool + Send + 'static,
+    monitor: SharedMonitor,
+) -> (Dump, NextIndex) {
+    let (pieces, receiver) = pieces::Pieces::channel();
+    let next = NextIndex::default();
+    let slot = next.clone();
+    let walking = tokio::task::spawn_blocking(move || {
+        let (completion, index) = dump::Walk::new(pieces, options, index, knows, monitor)?.run(&root)?;
+        // Nobody else holds the slot to write to it.
+        let _already_set = slot.0.set(index);
+        Ok(completion)
+    });
+    let completion = async move { walking.await.context(Kind::Bug, "files task")? };
+    (Dump { pieces: receiver, completion: completion.boxed() }, next)
+}
