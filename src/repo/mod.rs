@@ -3,4 +3,11 @@
 //! Owns cutting, deduplication, compression, encryption, signatures and the names of objects. Knows nothing of
 //! where streams come from or go to.
 
+pub mod chunk;
+pub mod cutter;
 pub mod extent;
+pub mod frame;
+pub mod pack;
+pub mod reader;
+pub mod seal;
+pub mod writer;
