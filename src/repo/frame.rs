@@ -183,7 +183,7 @@ mod tests {
         for at in 0..frame.len() {
             let mut flipped = frame.clone();
             flipped[at] ^= 0x10;
-            assert!(open(&flipped, 18).map_or(true, |b| b == &b"one two three four"[..]), "byte {at}");
+            assert!(open(&flipped, 18).map_or(true, |b| b[..] == *b"one two three four"), "byte {at}");
         }
         assert!(open(&frame[..frame.len() - 1], 18).is_err());
     }
