@@ -261,6 +261,61 @@ impl FromStr for ComponentName {
     }
 }
 
+/// How far a snapshot was proven; each level includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ProofLevel {
+    /// Receipt present, signature good.
+    #[serde(rename = "L0")]
+    Listed,
+    /// Every object there, its hash equal to its name.
+    #[serde(rename = "L1")]
+    Intact,
+    /// Every stream decrypted, decompressed and equal to its digest.
+    #[serde(rename = "L2")]
+    Readable,
+    /// Loaded into fresh servers and dumped again, equal.
+    #[serde(rename = "L3")]
+    Loaded,
+    /// A fresh tenant booted from it and answered.
+    #[serde(rename = "L4")]
+    Alive,
+    /// The same on an empty host, from recovery kit and bucket only.
+    #[serde(rename = "L5")]
+    FromNothing,
+}
+
+impl ProofLevel {
+    /// All levels, lowest first.
+    pub const ALL: [ProofLevel; 6] = [
+        ProofLevel::Listed,
+        ProofLevel::Intact,
+        ProofLevel::Readable,
+        ProofLevel::Loaded,
+        ProofLevel::Alive,
+        ProofLevel::FromNothing,
+    ];
+
+    /// Returns the level as it is written, `L0` to `L5`.
+    pub fn as_str(self) -> &'static str {
+        ["L0", "L1", "L2", "L3", "L4", "L5"][self as usize]
+    }
+}
+
+impl fmt::Display for ProofLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ProofLevel {
+    type Err = Error;
+    fn from_str(s: &str) -> Result<Self> {
+        ProofLevel::ALL.into_iter().find(|l| l.as_str() == s).ok_or_else(|| {
+            Error::new(Kind::Usage, format!("{s:?} is not a proof level")).hint("levels are L0 to L5")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

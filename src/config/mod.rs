@@ -1,1 +1,80 @@
-//! (to be written)
+//! The host file, policies and tenants: many files in, one checked [`Config`] out.
+//!
+//! Owns what may be configured, every default, and how faults are reported: all at once, each with file, line
+//! and key. A secret is only ever a reference here. Knows nothing of stores, Docker or schedules at work; the rest of
+//! the program never sees a raw file.
+
+mod check;
+mod fault;
+mod file;
+mod load;
+mod machine;
+mod policy;
+mod raw;
+mod secret;
+mod store;
+mod tenant;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use fault::{Fault, Faults};
+pub use file::SourceFile;
+pub use load::Surroundings;
+pub use machine::{DrillPlace, Machine, Notify};
+pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
+pub use secret::{SecretRef, SecretUrl};
+pub use store::{Credentials, StoreAddress, StoreConfig};
+pub use tenant::{BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant};
+pub use units::{Rate, Size};
+
+use crate::error::{Error, Kind, Result};
+use crate::id::TenantName;
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder it was read from.
+    pub dir: PathBuf,
+    /// This host.
+    pub machine: Machine,
+    policies: BTreeMap<String, Arc<Policy>>,
+    tenants: BTreeMap<TenantName, Tenant>,
+    warnings: Vec<Fault>,
+}
+
+impl Config {
+    /// Returns all tenants by name.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenants.values()
+    }
+
+    /// Returns a tenant.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where no file is named so.
+    pub fn tenant(&self, name: &TenantName) -> Result<&Tenant> {
+        self.tenants.get(name).ok_or_else(|| {
+            let error = Error::new(Kind::NotFound, format!("no tenant {name} is configured on this host"));
+            let near = fault::did_you_mean(name.as_str(), self.tenants.keys().map(TenantName::as_str));
+            error.hint(near.unwrap_or_else(|| format!("it would be {}", self.tenant_file(name).display())))
+        })
+    }
+
+    /// Returns where the file of a tenant lies, or would lie.
+    pub fn tenant_file(&self, name: &TenantName) -> PathBuf {
+        self.dir.join("tenants").join(format!("{name}.toml"))
+    }
+
+    /// Returns all policies by name, shipped ones too.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.policies.values().map(Arc::as_ref)
+    }
+
+    /// Returns what works but should be mended.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
+    }
+}

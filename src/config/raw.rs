@@ -1,0 +1,113 @@
+//! The files exactly as they may be written: every key there is, nothing checked yet.
+//!
+//! Owns spelling of keys only. All fields are optional, so that what lacks is reported by the checks, with all
+//! else. No `flatten` and no `untagged`: they would lose the lines.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_spanned::Spanned;
+
+/// A text with its place.
+pub(super) type Text = Option<Spanned<String>>;
+/// A list of texts with their places.
+pub(super) type Texts = Option<Vec<Spanned<String>>>;
+/// A whole number with its place.
+pub(super) type Number = Option<Spanned<u32>>;
+
+/// One text, or a list of them.
+#[derive(Debug)]
+pub(super) struct OneOrMore(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Texts;
+        impl<'de> Visitor<'de> for Texts {
+            type Value = OneOrMore;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<OneOrMore, A::Error> {
+                let mut all = Vec::new();
+                while let Some(text) = list.next_element()? {
+                    all.push(text);
+                }
+                Ok(OneOrMore(all))
+            }
+        }
+        deserializer.deserialize_any(Texts)
+    }
+}
+
+/// Declares raw tables: unknown keys refused, everything optional.
+macro_rules! raw_tables {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* $(,)? })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $name { $(pub $field: $kind),* }
+    )*};
+}
+
+raw_tables! {
+    /// `lifeboat.toml`.
+    Host {
+        host: Text, state_dir: Text, store: Store, repository: Repository, operators: Operators, spool: Spool,
+        restore: Restore, drills: Drills, notify: Notify, service: Service, docker: Docker,
+    }
+    Store {
+        url: Text, endpoint: Text, region: Text, path_style: Option<Spanned<bool>>, access_key: Text,
+        access_key_file: Text, secret_key: Text, secret_key_file: Text, upload_limit: Text, download_limit: Text,
+    }
+    Repository { pin: Text }
+    Operators { recipients: Texts }
+    Spool { size: Text }
+    Restore { cache: Text }
+    Drills { run: Text, identity_file: Text }
+    Notify {
+        webhook: Text, webhook_file: Text, command: Texts, ping: Text, ping_file: Text, ping_start: Text,
+        ping_success: Text, ping_failure: Text,
+    }
+    Service { listen: Text, concurrency: Number }
+    Docker { host: Text }
+
+    /// `policies/<name>.toml`.
+    Policy {
+        schedule: Schedule, retention: Retention, lock: Lock, drill: Drill, targets: Targets, timeouts: Timeouts,
+        limits: Limits,
+    }
+    Schedule {
+        at: Option<Spanned<OneOrMore>>, every: Text, between: Text, days: Option<Spanned<OneOrMore>>,
+        timezone: Text, window: Text, jitter: Text, catch_up: Text,
+    }
+    Retention {
+        keep_last: Number, hourly: Number, daily: Number, weekly: Number, monthly: Number, yearly: Number,
+        within: Text,
+    }
+    Lock { mode: Text, horizon: Text }
+    Drill { skip: Text, at: Option<Spanned<OneOrMore>>, days: Option<Spanned<OneOrMore>>, level: Text }
+    Targets { rpo: Text, rto: Text }
+    Timeouts { stage: Text, no_progress: Text }
+    Limits { concurrency: Number, upload: Text }
+
+    /// `tenants/<name>.toml`.
+    Tenant {
+        policy: Text, site: Text, database: Option<Spanned<Database>>, redis_cache: Option<Spanned<Redis>>,
+        redis_queue: Option<Spanned<Redis>>, files: Option<Spanned<Files>>, config: Option<Spanned<Configs>>,
+        certs: Option<Spanned<Certs>>, app: App,
+    }
+    Database {
+        skip: Text, container: Text, name: Text, user: Text, password: Text, password_file: Text,
+    }
+    Redis { skip: Text, container: Text, user: Text, password: Text, password_file: Text }
+    Files { skip: Text, container: Text, path: Text, exclude: Texts }
+    Configs {
+        skip: Text, paths: Texts, compose: Texts, env: Texts, traefik: Texts, dns: Texts,
+    }
+    Certs { skip: Text, paths: Texts, acme_file: Text, domains: Texts }
+    App { containers: Texts }
+}

@@ -1,0 +1,172 @@
+//! `[store]` of the host file: where snapshots go and what it takes to get there.
+//!
+//! Owns the spelling of store addresses. Knows no driver.
+
+use std::path::PathBuf;
+
+use super::check::{Checker, absolute, http_url, not_empty};
+use super::raw;
+use super::secret::SecretRef;
+use super::units::{Rate, rate};
+use crate::error::{Error, Kind, Result};
+
+/// The store and how fast it may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Which store.
+    pub address: StoreAddress,
+    /// The most that is sent.
+    pub upload_limit: Option<Rate>,
+    /// The most that is fetched.
+    pub download_limit: Option<Rate>,
+}
+
+/// A store's address and what it takes to reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreAddress {
+    /// A folder on this host.
+    Local {
+        /// Its absolute path.
+        path: PathBuf,
+    },
+    /// A bucket.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// What stands before each key, without slashes at its ends; may be empty.
+        prefix: String,
+        /// The server's address; none for AWS.
+        endpoint: Option<String>,
+        /// Its region.
+        region: String,
+        /// Whether the bucket stands in the path and not in the host name.
+        path_style: bool,
+        /// The keys; none for what the environment or the machine's role gives.
+        credentials: Option<Credentials>,
+    },
+}
+
+/// Where a bucket's keys are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: SecretRef,
+    /// The secret access key.
+    pub secret_key: SecretRef,
+}
+
+/// Checks `[store]`; none where no address can be made of it.
+pub(super) fn check(raw: &raw::Store, c: &mut Checker<'_>) -> Option<StoreConfig> {
+    let hint = "write url = \"s3://bucket/prefix\" or url = \"file:///srv/backup\"";
+    let url = c.require("store.url", &raw.url, hint, store_url);
+    // Read whatever the address is, so that all faults are seen at once.
+    let endpoint = c.parse("store.endpoint", &raw.endpoint, endpoint);
+    let region = c.parse("store.region", &raw.region, not_empty).unwrap_or_else(|| "us-east-1".to_owned());
+    let credentials = credentials(raw, c);
+    let upload_limit = c.parse("store.upload_limit", &raw.upload_limit, rate);
+    let download_limit = c.parse("store.download_limit", &raw.download_limit, rate);
+    let address = match url? {
+        StoreUrl::Local(path) => {
+            refuse_s3_keys(raw, c);
+            StoreAddress::Local { path }
+        }
+        StoreUrl::S3(bucket, prefix) => {
+            let path_style = raw.path_style.as_ref().map_or(endpoint.is_some(), |p| *p.get_ref());
+            StoreAddress::S3 { bucket, prefix, endpoint, region, path_style, credentials }
+        }
+    };
+    Some(StoreConfig { address, upload_limit, download_limit })
+}
+
+enum StoreUrl {
+    Local(PathBuf),
+    S3(String, String),
+}
+
+fn store_url(text: &str) -> Result<StoreUrl> {
+    let fault = || {
+        // The address is not repeated: somebody may have put credentials into it.
+        Error::new(Kind::Config, "not a store's address")
+            .hint("write s3://bucket/prefix or file:///absolute/folder")
+    };
+    if let Some(path) = text.strip_prefix("file://") {
+        return absolute(path).map(StoreUrl::Local).map_err(|_| fault());
+    }
+    let rest = text.strip_prefix("s3://").ok_or_else(fault)?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let good_part = |p: &str| {
+        !p.is_empty()
+            && p != "."
+            && p != ".."
+            && p.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let prefix = prefix.trim_end_matches('/');
+    if !good_part(bucket) || bucket.len() < 3 || (!prefix.is_empty() && !prefix.split('/').all(good_part)) {
+        return Err(fault());
+    }
+    Ok(StoreUrl::S3(bucket.to_owned(), prefix.to_owned()))
+}
+
+fn endpoint(text: &str) -> Result<String> {
+    let url = http_url(text)?;
+    if url.contains('@') {
+        return Err(Error::new(Kind::Config, "an address with credentials in it")
+            .hint("give them by access_key_file and secret_key_file; treat these as known"));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+fn credentials(raw: &raw::Store, c: &mut Checker<'_>) -> Option<Credentials> {
+    let access_key = c.secret("store.access_key", &raw.access_key, &raw.access_key_file);
+    let secret_key = c.secret("store.secret_key", &raw.secret_key, &raw.secret_key_file);
+    let access_given = raw.access_key.is_some() || raw.access_key_file.is_some();
+    let secret_given = raw.secret_key.is_some() || raw.secret_key_file.is_some();
+    if access_given != secret_given {
+        let lacks = if access_given { "store.secret_key" } else { "store.access_key" };
+        let error = Error::new(Kind::Config, "missing: access key and secret key belong together");
+        c.fault(None, lacks, &error.hint("leave both out to use those of the environment"));
+    }
+    Some(Credentials { access_key: access_key?, secret_key: secret_key? })
+}
+
+fn refuse_s3_keys(raw: &raw::Store, c: &mut Checker<'_>) {
+    let keys = [
+        ("store.endpoint", &raw.endpoint),
+        ("store.region", &raw.region),
+        ("store.access_key", &raw.access_key),
+        ("store.access_key_file", &raw.access_key_file),
+        ("store.secret_key", &raw.secret_key),
+        ("store.secret_key_file", &raw.secret_key_file),
+    ];
+    for (key, text) in keys {
+        if let Some(text) = text {
+            c.fault(Some(&text.span()), key, &Error::new(Kind::Config, "means nothing for a file:// store"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_a_bucket_or_an_absolute_folder() {
+        assert!(
+            matches!(store_url("s3://bucket/a/b/"), Ok(StoreUrl::S3(b, p)) if b == "bucket" && p == "a/b")
+        );
+        assert!(matches!(store_url("s3://bucket"), Ok(StoreUrl::S3(_, p)) if p.is_empty()));
+        assert!(matches!(store_url("file:///srv/x"), Ok(StoreUrl::Local(_))));
+        for bad in [
+            "",
+            "s3://",
+            "s3://b",
+            "s3://bucket//x",
+            "s3://bucket/../x",
+            "file://srv",
+            "http://x",
+            "s3://u:p@b",
+        ] {
+            assert!(store_url(bad).is_err(), "{bad:?}");
+        }
+    }
+}
