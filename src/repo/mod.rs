@@ -3,11 +3,20 @@
 //! Owns cutting, deduplication, compression, encryption, signatures and the names of objects. Knows nothing of
 //! where streams come from or go to.
 
+pub mod age_file;
+pub mod certificate;
 pub mod chunk;
 pub mod cutter;
 pub mod extent;
 pub mod frame;
+pub mod keys;
+pub mod manifest;
+pub mod object;
 pub mod pack;
 pub mod reader;
+pub mod receipt;
+pub mod repository;
 pub mod seal;
+pub mod sign;
+pub mod vault;
 pub mod writer;

@@ -1,0 +1,319 @@
+//! Host certificates: who may sign what, as the root says.
+//!
+//! Owns issuing, loading and the rules of certificates. Knows nothing of what hosts write with them.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{HostName, RepositoryId, Sha256, TenantName};
+use crate::store::Entry;
+
+use super::repository::{Repository, whole_seconds};
+use super::sign::{PublicKey, SigningKey};
+use super::{keys, object};
+
+const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How many certificates are fetched at a time.
+const PARALLEL: usize = 8;
+
+/// What a host may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Write snapshots.
+    Backup,
+    /// Write outcomes of drills.
+    Drill,
+    /// Write void marks and delete what no snapshot needs.
+    Prune,
+}
+
+impl Role {
+    /// Returns the word in certificates.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Backup => "backup",
+            Role::Drill => "drill",
+            Role::Prune => "prune",
+        }
+    }
+}
+
+/// The last receipt of a tenant that is accepted from a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAccepted {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Its hash.
+    pub receipt: Sha256,
+}
+
+/// The end of a signing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When the operators ended it.
+    pub at: Timestamp,
+    /// The last receipts accepted from it; of a tenant not named here, none is.
+    pub last: BTreeMap<TenantName, LastAccepted>,
+}
+
+/// A host's certificate, as `hosts/<host>.<n>.json` holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    format: u64,
+    kind: String,
+    repository: RepositoryId,
+    /// The host.
+    pub host: HostName,
+    /// Its number, from 1.
+    pub number: u32,
+    /// The host's public key.
+    pub signing_key: PublicKey,
+    /// The words of its roles; unknown ones grant nothing.
+    pub roles: Vec<String>,
+    /// The tenants it writes for.
+    pub tenants: Vec<TenantName>,
+    /// When it was issued.
+    pub issued: Timestamp,
+    /// Set where this certificate ends its signing key.
+    pub ended: Option<Ended>,
+    /// Tenants that went to another host, and the last receipt accepted of each from this signing key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub handed_over: BTreeMap<TenantName, LastAccepted>,
+}
+
+impl Certificate {
+    /// Tells whether it grants a role.
+    pub fn grants(&self, role: Role) -> bool {
+        self.roles.iter().any(|r| r == role.as_str())
+    }
+
+    /// Tells whether it names a tenant.
+    pub fn names(&self, tenant: &TenantName) -> bool {
+        self.tenants.contains(tenant)
+    }
+
+    /// Returns what it says about the end of its key's receipts of a tenant: `None` nothing, `Some(None)` none accepted.
+    fn limit(&self, tenant: &TenantName) -> Option<Option<&LastAccepted>> {
+        match &self.ended {
+            Some(ended) => Some(ended.last.get(tenant)),
+            None => self.handed_over.get(tenant).map(Some),
+        }
+    }
+}
+
+/// What a new certificate is to say.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// The host.
+    pub host: HostName,
+    /// Its public key.
+    pub signing_key: PublicKey,
+    /// What it may do.
+    pub roles: Vec<Role>,
+    /// For which tenants.
+    pub tenants: Vec<TenantName>,
+    /// Set to end its signing key.
+    pub ended: Option<Ended>,
+    /// Tenants that went to another host.
+    pub handed_over: BTreeMap<TenantName, LastAccepted>,
+}
+
+/// All certificates of a repository that verify through its root.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    repository: RepositoryId,
+    hosts: BTreeMap<HostName, BTreeMap<u32, Certificate>>,
+    faults: Vec<(HostName, u32, Kind, String)>,
+}
+
+impl Trust {
+    /// Loads and verifies all certificates; bad ones become [`Trust::faults`].
+    pub async fn load(repo: &Repository) -> Result<Trust> {
+        let listed = object::versions(&**repo.store(), keys::HOSTS).await?;
+        let mut names: Vec<_> = listed.iter().filter_map(|e| keys::parse_certificate(&e.key)).collect();
+        names.dedup();
+        let mut trust = Trust { repository: repo.id().clone(), hosts: BTreeMap::new(), faults: Vec::new() };
+        let mut loads = futures::stream::iter(names)
+            .map(|(host, number)| {
+                let listed = &listed;
+                async move { (load_one(repo, listed, &host, number).await, host, number) }
+            })
+            .buffer_unordered(PARALLEL);
+        while let Some((loaded, host, number)) = loads.next().await {
+            match loaded {
+                Ok(c) => {
+                    trust.hosts.entry(host).or_default().insert(number, c);
+                }
+                // Without an answer nobody can say what is in force.
+                Err(e) if matches!(e.kind(), Kind::Store | Kind::Denied | Kind::Timeout) => return Err(e),
+                Err(e) => trust.faults.push((host, number, e.kind(), e.to_string())),
+            }
+        }
+        drop(loads);
+        trust.faults.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+        Ok(trust)
+    }
+
+    /// Returns the certificates that do not verify: host, number, kind of fault, message.
+    pub fn faults(&self) -> &[(HostName, u32, Kind, String)] {
+        &self.faults
+    }
+
+    /// Returns the repository whose certificates these are.
+    pub fn repository(&self) -> &RepositoryId {
+        &self.repository
+    }
+
+    /// Returns the hosts that have a certificate.
+    pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
+        self.hosts.keys()
+    }
+
+    /// Returns the certificate that governs what a host may write now: the highest number, unless it ends its key.
+    pub fn in_force(&self, host: &HostName) -> Result<&Certificate> {
+        let bad = |what: &str| {
+            Err(Error::new(Kind::Denied, format!("host {host} {what}"))
+                .hint(format!("issue one with the root key: `lifeboat keys certify {host}`")))
+        };
+        let Some((number, highest)) = self.hosts.get(host).and_then(|all| all.last_key_value()) else {
+            return match self.faults.iter().rfind(|f| f.0 == *host) {
+                Some(f) => bad(&format!("has no certificate that verifies through the root ({})", f.3)),
+                None => bad("has no certificate"),
+            };
+        };
+        // A bad certificate above the highest good one may be the one that ends it.
+        if let Some(f) = self.faults.iter().find(|f| f.0 == *host && f.1 > *number) {
+            return bad(&format!("has a certificate number {} that does not verify ({})", f.1, f.3));
+        }
+        if let Some(ended) = &highest.ended {
+            return bad(&format!("was ended on {}", ended.at));
+        }
+        Ok(highest)
+    }
+
+    /// Returns the certificate under which a host may now write for a tenant in a role.
+    pub fn may_write(&self, host: &HostName, role: Role, tenant: &TenantName) -> Result<&Certificate> {
+        let certificate = self.in_force(host)?;
+        if !certificate.grants(role) || !certificate.names(tenant) {
+            return Err(Error::new(
+                Kind::Denied,
+                format!(
+                    "certificate {} of host {host} does not allow {} of tenant {tenant}",
+                    certificate.number,
+                    role.as_str()
+                ),
+            )
+            .hint(format!("allow it with the root key: `lifeboat keys certify {host}`")));
+        }
+        Ok(certificate)
+    }
+
+    /// Returns the certificate that an object names, if it allowed its host that role for that tenant.
+    pub fn named(
+        &self,
+        host: &HostName,
+        number: u32,
+        role: Role,
+        tenant: &TenantName,
+    ) -> Result<&Certificate> {
+        let forged = |what: String| {
+            Error::new(Kind::Forged, what).hint(format!(
+                "if the host is yours, certify it with the root key: `lifeboat keys certify {host}`"
+            ))
+        };
+        let certificate = self.hosts.get(host).and_then(|all| all.get(&number)).ok_or_else(|| {
+            forged(format!("certificate {number} of host {host} is not there, or not signed by the root"))
+        })?;
+        if !certificate.grants(role) || !certificate.names(tenant) {
+            return Err(forged(format!(
+                "certificate {number} of host {host} does not allow {} of tenant {tenant}",
+                role.as_str()
+            )));
+        }
+        Ok(certificate)
+    }
+
+    /// Checks that a receipt does not come after the end of the key that signed it.
+    pub fn accepts(
+        &self,
+        signer: &Certificate,
+        tenant: &TenantName,
+        sequence: u64,
+        receipt: &Sha256,
+    ) -> Result<()> {
+        let same_key =
+            self.hosts.values().flat_map(BTreeMap::values).filter(|c| c.signing_key == signer.signing_key);
+        for limit in same_key.filter_map(|c| c.limit(tenant)) {
+            let within = limit.is_some_and(|last| {
+                sequence < last.sequence || (sequence == last.sequence && *receipt == last.receipt)
+            });
+            if !within {
+                return Err(Error::new(
+                    Kind::Forged,
+                    format!("receipt {sequence} of tenant {tenant} comes after the end of host {}'s key", signer.host),
+                )
+                .hint("whoever took that key over may have written it; `lifeboat keys list` shows when it ended"));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn load_one(repo: &Repository, listed: &[Entry], host: &HostName, number: u32) -> Result<Certificate> {
+    let keys = keys::certificate(host, number);
+    let check = |json: &[u8], signature: &[u8]| {
+        repo.root().verify(&keys.json, json, signature)?;
+        let c: Certificate = object::decode(&keys.json, "host", json)?;
+        if c.repository != *repo.id() || c.host != *host || c.number != number {
+            return Err(Error::new(Kind::Forged, format!("{} belongs elsewhere", keys.json)));
+        }
+        Ok(c)
+    };
+    object::get_signed(&**repo.store(), &keys, listed, LIMIT_BYTES, check).await.map(|o| o.value)
+}
+
+/// Issues the next certificate of a host, signed by the root, and returns it.
+///
+/// The number follows the highest in the store, good or bad. [`Kind::Denied`] where `root` is another root.
+pub async fn issue(
+    repo: &Repository,
+    root: &SigningKey,
+    grant: Grant,
+    now: Timestamp,
+) -> Result<Certificate> {
+    if root.public() != repo.root() {
+        return Err(Error::new(Kind::WrongKey, "this is not the root key of the repository")
+            .hint("the recovery kit holds it"));
+    }
+    let listed = object::versions(&**repo.store(), keys::HOSTS).await?;
+    // A signature alone is what a crash of an earlier issue left; its number is taken too.
+    let taken = listed
+        .iter()
+        .filter_map(|e| keys::parse_certificate(&e.key).or_else(|| keys::parse_certificate_signature(&e.key)))
+        .filter_map(|(host, number)| (host == grant.host).then_some(number))
+        .max();
+    let certificate = Certificate {
+        format: object::FORMAT,
+        kind: "host".to_owned(),
+        repository: repo.id().clone(),
+        number: taken.unwrap_or(0) + 1,
+        host: grant.host,
+        signing_key: grant.signing_key,
+        roles: grant.roles.iter().map(|r| r.as_str().to_owned()).collect(),
+        tenants: grant.tenants,
+        issued: whole_seconds(now),
+        ended: grant.ended,
+        handed_over: grant.handed_over,
+    };
+    let keys = keys::certificate(&certificate.host, certificate.number);
+    let json = object::encode(&certificate)?;
+    let signature = root.sign(&keys.json, &json)?;
+    object::put_once(&**repo.store(), &keys.minisig, signature.into_bytes().into()).await?;
+    object::put_once(&**repo.store(), &keys.json, json.into()).await?;
+    Ok(certificate)
+}

@@ -1,0 +1,133 @@
+//! The repository object `lifeboat.json`: making it, opening it, pinning it.
+//!
+//! Owns the repository's identity and root key. Knows nothing of hosts and tenants.
+
+use jiff::Timestamp;
+use rand::RngCore;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{RepositoryId, Sha256};
+use crate::store::SharedStore;
+
+use super::sign::PublicKey;
+use super::{keys, object};
+
+const LIMIT_BYTES: u64 = 64 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Shape {
+    format: u64,
+    kind: String,
+    repository: RepositoryId,
+    root: PublicKey,
+    created: Timestamp,
+}
+
+/// An open repository: a store and the root of trust that its `lifeboat.json` names.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    store: SharedStore,
+    id: RepositoryId,
+    root: PublicKey,
+    created: Timestamp,
+    hash: Sha256,
+}
+
+impl Repository {
+    /// Writes `lifeboat.json` into a store that has none; [`Kind::Conflict`] where one is there.
+    pub async fn create(
+        store: SharedStore,
+        root: &PublicKey,
+        now: Timestamp,
+        rng: &mut (dyn RngCore + Send),
+    ) -> Result<Repository> {
+        let mut random = [0; 16];
+        rng.fill_bytes(&mut random);
+        let shape = Shape {
+            format: object::FORMAT,
+            kind: "repository".to_owned(),
+            repository: RepositoryId::new(random),
+            root: root.clone(),
+            created: whole_seconds(now),
+        };
+        let bytes = object::encode(&shape)?;
+        let hash = Sha256::of(&bytes);
+        object::put_once(&*store, &keys::repository(), bytes.into()).await.map_err(|e| match e.kind() {
+            Kind::Conflict => {
+                Error::new(Kind::Conflict, format!("{} holds a repository already", store.address()))
+                    .hint("use another bucket or prefix, or `lifeboat recover` to work with this one")
+            }
+            _ => e,
+        })?;
+        Ok(Repository::of(store, shape, hash))
+    }
+
+    /// Opens the repository; with `pin`, only the one whose `lifeboat.json` has this hash.
+    ///
+    /// [`Kind::NoRepository`] where there is none, [`Kind::Forged`] where it is not the pinned one,
+    /// [`Kind::TooNew`] where its format is above 1. Without a pin the oldest version is taken.
+    pub async fn open(store: SharedStore, pin: Option<Sha256>) -> Result<Repository> {
+        let key = keys::repository();
+        let none = || {
+            Error::new(Kind::NoRepository, format!("{} holds no repository", store.address()))
+                .hint("check the address, or make one with `lifeboat init`")
+        };
+        let bytes = match pin {
+            Some(hash) => object::get_hashed(&*store, &key, &hash, LIMIT_BYTES).await.map_err(|e| match e
+                .kind()
+            {
+                Kind::NotFound => none(),
+                Kind::Damaged => Error::new(
+                    Kind::Forged,
+                    format!("{} in {} is not the pinned one ({})", key, store.address(), hash.short()),
+                )
+                .hint(
+                    "another repository lies there, or somebody replaced it; compare with the recovery kit",
+                ),
+                _ => e,
+            })?,
+            None => {
+                let versions = object::versions_of(&*store, &key).await?;
+                let oldest = versions.first().ok_or_else(none)?;
+                object::get(&*store, &key, oldest.version.as_deref(), LIMIT_BYTES).await?
+            }
+        };
+        let shape = object::decode(&key, "repository", &bytes)?;
+        Ok(Repository::of(store, shape, Sha256::of(&bytes)))
+    }
+
+    fn of(store: SharedStore, shape: Shape, hash: Sha256) -> Repository {
+        Repository { store, id: shape.repository, root: shape.root, created: shape.created, hash }
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &SharedStore {
+        &self.store
+    }
+
+    /// Returns the repository's identity.
+    pub fn id(&self) -> &RepositoryId {
+        &self.id
+    }
+
+    /// Returns the operators' root key.
+    pub fn root(&self) -> &PublicKey {
+        &self.root
+    }
+
+    /// Returns when it was made, as the maker's clock said.
+    pub fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    /// Returns the hash of `lifeboat.json`, which the recovery kit and every host pin.
+    pub fn hash(&self) -> Sha256 {
+        self.hash
+    }
+}
+
+/// Cuts a time to whole seconds, as all times in clear objects are written.
+pub(super) fn whole_seconds(t: Timestamp) -> Timestamp {
+    Timestamp::from_second(t.as_second()).expect("seconds of a timestamp are a timestamp")
+}
