@@ -317,3 +317,109 @@ pub async fn issue(
     object::put_once(&**repo.store(), &keys.json, json.into()).await?;
     Ok(certificate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo::testing::{House, host, now, tenant};
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn the_highest_number_is_in_force() {
+        let house = House::build().await;
+        let (second, _) = SigningKey::generate("h1", None).unwrap();
+        house.certify(house.grant(second.public())).await;
+        let trust = house.trust().await;
+        let in_force = trust.may_write(&host(), Role::Backup, &tenant()).unwrap();
+        assert_eq!((in_force.number, &in_force.signing_key), (2, second.public()));
+        let older = trust.named(&host(), 1, Role::Backup, &tenant()).unwrap();
+        assert_eq!(&older.signing_key, house.host.public());
+    }
+
+    #[tokio::test]
+    async fn roles_tenants_and_unknown_hosts_are_refused_with_the_way_out() {
+        let house = House::build().await;
+        let trust = house.trust().await;
+        let other: TenantName = "dickinson".parse().unwrap();
+        let stranger: HostName = "h9".parse().unwrap();
+        for (host, role, tenant) in [
+            (host(), Role::Prune, tenant()),
+            (host(), Role::Backup, other),
+            (stranger, Role::Backup, tenant()),
+        ] {
+            let e = trust.may_write(&host, role, &tenant).unwrap_err();
+            assert_eq!(e.kind(), Kind::Denied);
+            assert!(e.to_string().contains(host.as_str()), "{e}");
+            assert!(e.hint_text().unwrap().contains("lifeboat keys certify"), "{e}");
+            assert_eq!(trust.named(&host, 1, role, &tenant).unwrap_err().kind(), Kind::Forged);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_not_signed_by_the_root_grants_nothing() {
+        let house = House::build().await;
+        let keys = keys::certificate(&host(), 2);
+        let first =
+            object::get(&*house.store, &keys::certificate(&host(), 1).json, None, 9999).await.unwrap();
+        let json = String::from_utf8(first.to_vec()).unwrap().replace("\"number\":1", "\"number\":2");
+        let signature = house.host.sign(&keys.json, json.as_bytes()).unwrap();
+        house.overwrite(&keys.json, json).await;
+        house.overwrite(&keys.minisig, signature).await;
+        let trust = house.trust().await;
+        assert_eq!(trust.faults().len(), 1);
+        assert!(trust.in_force(&host()).is_err(), "the bad one may hide the one that ended the host");
+        assert!(trust.named(&host(), 2, Role::Backup, &tenant()).is_err());
+        assert!(trust.named(&host(), 1, Role::Backup, &tenant()).is_ok());
+        house.certify(house.grant(house.host.public())).await;
+        assert_eq!(house.trust().await.in_force(&host()).unwrap().number, 3);
+    }
+
+    #[tokio::test]
+    async fn an_overwritten_certificate_is_read_in_its_oldest_right_version() {
+        let house = House::build().await;
+        let keys = keys::certificate(&host(), 1);
+        house.overwrite(&keys.json, "{}").await;
+        house.store.delete(&keys.minisig, None).await.unwrap();
+        assert_eq!(house.trust().await.in_force(&host()).unwrap().number, 1);
+    }
+
+    #[tokio::test]
+    async fn after_a_key_ended_only_receipts_up_to_the_last_are_accepted() {
+        let house = House::build().await;
+        let receipt = Sha256::of(b"seventh");
+        let mut grant = house.grant(house.host.public());
+        let last = BTreeMap::from([(tenant(), LastAccepted { sequence: 7, receipt })]);
+        grant.ended = Some(Ended { at: now(), last });
+        house.certify(grant).await;
+        let trust = house.trust().await;
+        assert!(trust.in_force(&host()).unwrap_err().to_string().contains("was ended"));
+        let signer = trust.named(&host(), 1, Role::Backup, &tenant()).unwrap();
+        let accepts = |n, bytes: &[u8]| trust.accepts(signer, &tenant(), n, &Sha256::of(bytes)).is_ok();
+        assert!(accepts(6, b"sixth") && accepts(7, b"seventh"));
+        assert!(!accepts(7, b"another") && !accepts(8, b"eighth"));
+        let other: TenantName = "dickinson".parse().unwrap();
+        assert!(trust.accepts(signer, &other, 1, &receipt).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_tenant_handed_over_takes_no_more_receipts_from_the_old_host() {
+        let house = House::build().await;
+        let receipt = Sha256::of(b"x");
+        let mut grant = house.grant(house.host.public());
+        grant.tenants = vec!["dickinson".parse().unwrap()];
+        grant.handed_over = BTreeMap::from([(tenant(), LastAccepted { sequence: 3, receipt })]);
+        house.certify(grant).await;
+        let trust = house.trust().await;
+        assert!(trust.may_write(&host(), Role::Backup, &tenant()).is_err());
+        let signer = trust.named(&host(), 1, Role::Backup, &tenant()).unwrap();
+        assert!(trust.accepts(signer, &tenant(), 3, &receipt).is_ok());
+        assert!(trust.accepts(signer, &tenant(), 4, &receipt).is_err());
+    }
+
+    #[tokio::test]
+    async fn only_the_root_of_the_repository_issues() {
+        let house = House::build().await;
+        let e = issue(&house.repo, &house.host, house.grant(house.host.public()), now()).await.unwrap_err();
+        assert_eq!(e.kind(), Kind::WrongKey);
+    }
+}

@@ -18,5 +18,7 @@ pub mod receipt;
 pub mod repository;
 pub mod seal;
 pub mod sign;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod vault;
 pub mod writer;

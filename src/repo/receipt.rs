@@ -218,3 +218,119 @@ pub fn parse_pack_list(bytes: &Bytes) -> Result<Vec<Sha256>> {
     }
     Ok(names.iter().map(|name| Sha256(*name)).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::repo::sign::SigningKey;
+    use crate::repo::testing::{House, host, tenant};
+
+    struct Signed {
+        trust: Trust,
+        receipt: Receipt,
+        json: Vec<u8>,
+        signature: Vec<u8>,
+    }
+
+    fn signed(receipt: &Receipt, signer: &SigningKey) -> (Vec<u8>, Vec<u8>) {
+        let json = object::encode(receipt).unwrap();
+        let key = keys::receipt(&receipt.tenant, &receipt.snapshot).json;
+        let signature = signer.sign(&key, &json).unwrap();
+        (json, signature.into_bytes())
+    }
+
+    async fn one(change: impl FnOnce(&mut Receipt, &House)) -> Signed {
+        let house = House::build().await;
+        let mut receipt = house.receipt(&house.vault().await, None);
+        change(&mut receipt, &house);
+        let (json, signature) = signed(&receipt, &house.host);
+        Signed { trust: house.trust().await, receipt, json, signature }
+    }
+
+    impl Signed {
+        fn verify(&self) -> Result<Receipt> {
+            verify(&self.trust, &tenant(), &self.receipt.snapshot, &self.json, &self.signature)
+                .map(|(r, _)| r)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_right_receipt_comes_back_as_it_was_written() {
+        let s = one(|_, _| {}).await;
+        assert_eq!(s.verify().unwrap(), s.receipt);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_refused_even_when_signed() {
+        type Change = fn(&mut Receipt);
+        let cases: [(&str, Change, Kind); 8] = [
+            ("repository", |r| r.repository = "f".repeat(32).parse().unwrap(), Kind::Forged),
+            ("certificate", |r| r.certificate = 2, Kind::Forged),
+            ("host", |r| r.host = "h2".parse().unwrap(), Kind::Forged),
+            ("vault", |r| r.vault = "0".repeat(32).parse().unwrap(), Kind::Damaged),
+            ("sequence", |r| r.sequence = 0, Kind::Damaged),
+            ("previous", |r| r.sequence = 2, Kind::Damaged),
+            ("sizes", |r| r.packs.sizes = vec![1], Kind::Damaged),
+            ("sum", |r| (r.packs.sizes, r.packs.size) = (vec![u64::MAX, 1], 64), Kind::Damaged),
+        ];
+        for (name, change, kind) in cases {
+            let s = one(|r, _| change(r)).await;
+            assert_eq!(s.verify().unwrap_err().kind(), kind, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_receipt_moved_to_another_snapshot_or_signed_by_another_is_forged() {
+        let mut s = one(|_, _| {}).await;
+        let moved = SnapshotId::new(s.receipt.started, [9; 4]);
+        let e = verify(&s.trust, &tenant(), &moved, &s.json, &s.signature).unwrap_err();
+        assert_eq!(e.kind(), Kind::Forged);
+        let (stranger, _) = SigningKey::generate("x", None).unwrap();
+        s.signature = signed(&s.receipt, &stranger).1;
+        assert_eq!(s.verify().unwrap_err().kind(), Kind::Forged);
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_host_and_says_how_to_certify_it() {
+        let e = one(|r, _| r.certificate = 5).await.verify().unwrap_err();
+        assert!(e.to_string().contains(&format!("certificate 5 of host {}", host())), "{e}");
+        assert!(e.hint_text().unwrap().contains("lifeboat keys certify h1"));
+    }
+
+    #[tokio::test]
+    async fn later_components_and_triggers_are_read_past() {
+        let house = House::build().await;
+        let receipt = house.receipt(&house.vault().await, None);
+        let json = String::from_utf8(object::encode(&receipt).unwrap()).unwrap();
+        let json = json
+            .replace("\"scheduled\"", "\"lunar\"")
+            .replace("\"components\":[", "\"components\":[{\"component\":\"physical\",\"state\":\"odd\"},");
+        let key = keys::receipt(&receipt.tenant, &receipt.snapshot).json;
+        let signature = house.host.sign(&key, json.as_bytes()).unwrap();
+        let trust = house.trust().await;
+        let (read, _) =
+            verify(&trust, &tenant(), &receipt.snapshot, json.as_bytes(), signature.as_bytes()).unwrap();
+        assert_eq!((read.trigger, read.components), (Trigger::Other, receipt.components));
+    }
+
+    #[tokio::test]
+    async fn only_whole_components_make_a_whole_snapshot() {
+        let mut receipt = one(|_, _| {}).await.receipt;
+        assert!(receipt.is_whole());
+        receipt.components[0].state = State::Lacking;
+        assert!(!receipt.is_whole());
+        receipt.components.clear();
+        assert!(!receipt.is_whole());
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_receipts_do_not_panic(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let key = "x.json".parse().unwrap();
+            prop_assert!(object::decode::<Receipt>(&key, "receipt", &junk).is_err());
+            let _list = parse_pack_list(&junk.into());
+        }
+    }
+}

@@ -3,7 +3,6 @@
 //! Owns the repository's identity and root key. Knows nothing of hosts and tenants.
 
 use jiff::Timestamp;
-use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -35,15 +34,13 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Writes `lifeboat.json` into a store that has none; [`Kind::Conflict`] where one is there.
+    /// Writes `lifeboat.json`, with an identity of 16 `random` bytes, into a store that has none; [`Kind::Conflict`] where one is there.
     pub async fn create(
         store: SharedStore,
         root: &PublicKey,
         now: Timestamp,
-        rng: &mut (dyn RngCore + Send),
+        random: [u8; 16],
     ) -> Result<Repository> {
-        let mut random = [0; 16];
-        rng.fill_bytes(&mut random);
         let shape = Shape {
             format: object::FORMAT,
             kind: "repository".to_owned(),
@@ -130,4 +127,57 @@ impl Repository {
 /// Cuts a time to whole seconds, as all times in clear objects are written.
 pub(super) fn whole_seconds(t: Timestamp) -> Timestamp {
     Timestamp::from_second(t.as_second()).expect("seconds of a timestamp are a timestamp")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::repo::testing::{House, Versioned, now};
+
+    #[tokio::test]
+    async fn it_opens_again_with_and_without_its_pin() {
+        let house = House::build().await;
+        for pin in [None, Some(house.repo.hash())] {
+            let again = Repository::open(house.store.clone(), pin).await.unwrap();
+            assert_eq!((again.id(), again.root()), (house.repo.id(), house.root.public()));
+            assert_eq!(again.created(), now());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_store_has_no_repository() {
+        for pin in [None, Some(Sha256::of(b"x"))] {
+            let e = Repository::open(Arc::new(Versioned::default()), pin).await.unwrap_err();
+            assert_eq!(e.kind(), Kind::NoRepository);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replaced_repository_object_is_read_past_or_refused() {
+        let house = House::build().await;
+        house.overwrite(&keys::repository(), "{}").await;
+        let pinned = Repository::open(house.store.clone(), Some(house.repo.hash())).await.unwrap();
+        assert_eq!(pinned.hash(), house.repo.hash());
+        let unpinned = Repository::open(house.store.clone(), None).await.unwrap();
+        assert_eq!(unpinned.hash(), house.repo.hash(), "the oldest version is the repository");
+        let e = Repository::open(house.store.clone(), Some(Sha256::of(b"x"))).await.unwrap_err();
+        assert_eq!(e.kind(), Kind::Forged);
+    }
+
+    #[tokio::test]
+    async fn a_second_repository_is_not_made_over_the_first() {
+        let house = House::build().await;
+        let e = Repository::create(house.store.clone(), house.root.public(), now(), [2; 16]).await;
+        assert_eq!(e.unwrap_err().kind(), Kind::Conflict);
+    }
+
+    #[tokio::test]
+    async fn a_newer_format_is_named() {
+        let store = Arc::new(Versioned::default());
+        let text = br#"{"format":2,"kind":"repository"}"#;
+        object::put_once(&*store, &keys::repository(), bytes::Bytes::from_static(text)).await.unwrap();
+        assert_eq!(Repository::open(store, None).await.unwrap_err().kind(), Kind::TooNew);
+    }
 }

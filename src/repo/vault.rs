@@ -307,4 +307,24 @@ mod tests {
         let json = serde_json::to_string(&vault).unwrap();
         assert!(serde_json::from_str::<Vault>(&json).is_err());
     }
+
+    #[tokio::test]
+    async fn a_vault_opens_from_the_wraps_in_the_store_even_after_a_rewrap() {
+        use crate::repo::testing::{House, tenant};
+        let house = House::build().await;
+        let mut vault = house.vault().await;
+        let key = VaultKey::open(vault.id(), vault.wraps(), &house.operator).unwrap();
+        let (later, recipient) = operator();
+        vault.rewrap(&house.repo, &tenant(), &key, &[house.recipient.clone(), recipient]).await.unwrap();
+        let garbage = keys::wrap(&tenant(), vault.id(), &Sha256::of(b"promised"));
+        house.overwrite(&garbage, "other").await;
+        let wraps = load_wraps(&house.repo, &tenant(), vault.id()).await.unwrap();
+        assert_eq!(wraps.len(), 2);
+        for identities in [&house.operator, &later] {
+            assert_eq!(
+                VaultKey::open(vault.id(), &wraps, identities).unwrap().recipient(),
+                vault.recipient()
+            );
+        }
+    }
 }
