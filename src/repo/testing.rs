@@ -19,7 +19,6 @@ use super::receipt::{ComponentState, ObjectRef, PacksRef, Receipt, Trigger};
 use super::repository::Repository;
 use super::sign::{PublicKey, SigningKey};
 use super::vault::Vault;
-use super::{keys, object};
 
 /// A version's name and bytes; none for a delete marker.
 type Version = (String, Option<Bytes>);
