@@ -275,6 +275,8 @@ fn settings_that_contradict_each_other_are_refused() {
     assert!(
         policy("[schedule]\nbetween = \"06:00-20:00\"\n").contains("means nothing without schedule.every")
     );
+    let between = policy("[schedule]\nevery = \"4h\"\nbetween = \"06:00-08:00\"\n");
+    assert!(between.contains(":3: schedule.between: shorter than schedule.every"), "{between}");
     assert!(policy("[schedule]\nevery = \"7m\"\n").contains("does not divide a day"));
     assert!(policy("[schedule]\njitter = \"4h\"\n").contains("as long as the window"));
     assert!(policy("[lock]\nhorizon = \"10000d\"\n").contains("366d at most"));

@@ -71,7 +71,8 @@ pub enum Times {
     /// At these times by the wall clock, sorted, never empty.
     At(Vec<Time>),
     /// Each time this much real time has passed, counted from midnight UTC, while the wall clock shows a
-    /// time in `[from, until)`; no bounds for the whole day.
+    /// time in `[from, until)`, which may go over midnight and is at least an interval long; no bounds
+    /// for the whole day.
     Every {
         /// The interval; it divides a day.
         interval: Duration,
@@ -225,6 +226,12 @@ fn backup_calendar(s: &raw::Schedule, zone: &TimeZone, c: &mut Checker<'_>) -> C
         let error = Error::new(Kind::Config, "means nothing without schedule.every");
         c.fault(Some(&between.span()), "schedule.between", &error);
     }
+    if let (Some(text), Some(between), Some(interval)) = (&s.between, between, interval)
+        && length(between) < interval
+    {
+        let error = Error::new(Kind::Config, "shorter than schedule.every, so some days would have no run");
+        c.fault(Some(&text.span()), "schedule.between", &error);
+    }
     let times = match interval {
         Some(interval) => Times::Every { interval, between },
         None => Times::At(times("schedule.at", &s.at, Time::constant(2, 0, 0, 0), c)),
@@ -247,6 +254,13 @@ fn between(text: &str) -> Result<(Time, Time)> {
         Error::new(Kind::Config, format!("{text:?} is not a part of a day")).hint("write 06:00-20:00")
     })?;
     Ok((time_of_day(from.trim())?, time_of_day(until.trim())?))
+}
+
+/// Returns how long a part of a day is; one that ends before it starts goes over midnight.
+fn length((from, until): (Time, Time)) -> Duration {
+    let seconds =
+        |t: Time| u64::from(t.hour().unsigned_abs()) * 3600 + u64::from(t.minute().unsigned_abs()) * 60;
+    Duration::from_secs((seconds(until) + DAY.as_secs() - seconds(from)) % DAY.as_secs())
 }
 
 fn times(key: &str, given: &Option<Spanned<OneOrMore>>, default: Time, c: &mut Checker<'_>) -> Vec<Time> {

@@ -1,1 +1,2 @@
-//! (to be written)
+//! The daemon: what runs when, what became of it, and whom to tell.
+pub mod schedule;
