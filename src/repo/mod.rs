@@ -9,6 +9,7 @@ pub mod chunk;
 pub mod cutter;
 pub mod extent;
 pub mod frame;
+pub mod history;
 pub mod keys;
 pub mod manifest;
 pub mod object;
@@ -21,4 +22,5 @@ pub mod sign;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vault;
+pub mod void;
 pub mod writer;

@@ -19,6 +19,7 @@ use super::receipt::{ComponentState, ObjectRef, PacksRef, Receipt, Trigger};
 use super::repository::Repository;
 use super::sign::{PublicKey, SigningKey};
 use super::vault::Vault;
+use super::{keys, object};
 
 /// A version's name and bytes; none for a delete marker.
 type Version = (String, Option<Bytes>);
@@ -210,6 +211,26 @@ impl House {
                 reason: None,
             }],
         }
+    }
+
+    /// Stores a receipt signed by `signer`, and returns its hash.
+    pub async fn commit(&self, receipt: &Receipt, signer: &SigningKey) -> Sha256 {
+        let keys = keys::receipt(&receipt.tenant, &receipt.snapshot);
+        let json = object::encode(receipt).unwrap();
+        self.overwrite(&keys.minisig, signer.sign(&keys.json, &json).unwrap()).await;
+        self.overwrite(&keys.json, json.clone()).await;
+        Sha256::of(&json)
+    }
+
+    /// Commits `n` receipts one after the other.
+    pub async fn commit_chain(&self, vault: &Vault, n: usize) -> Vec<(Receipt, Sha256)> {
+        let mut chain: Vec<(Receipt, Sha256)> = Vec::new();
+        for _ in 0..n {
+            let receipt = self.receipt(vault, chain.last().map(|(r, h)| (r, *h)));
+            let hash = self.commit(&receipt, &self.host).await;
+            chain.push((receipt, hash));
+        }
+        chain
     }
 
     /// Puts an object over whatever is there, as an intruder would.

@@ -1,0 +1,258 @@
+//! The snapshots of a tenant as a whole: which are committed, and what is wrong with the row of receipts.
+//!
+//! Owns listing, verification and the rules of sequence. Knows nothing of packs and of what to do about faults.
+
+mod chain;
+mod fault;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Kind, Result};
+use crate::id::{Sha256, SnapshotId, TenantName};
+use crate::store::Entry;
+
+use super::certificate::Trust;
+use super::keys::{self, SnapshotPart};
+use super::object;
+use super::receipt::{self, Committed};
+use super::repository::Repository;
+
+pub use fault::Fault;
+
+/// How many receipts are fetched at a time.
+const PARALLEL: usize = 16;
+
+/// Versions of one key are compared by content up to this length in bytes; longer ones by length alone.
+const COMPARE_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// The newest receipt of a tenant, as it goes out with reports and as a host remembers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its sequence number.
+    pub sequence: u64,
+    /// Its hash.
+    pub receipt: Sha256,
+    /// Its snapshot.
+    pub snapshot: SnapshotId,
+    /// When the snapshot was complete, by its host's clock.
+    pub finished: Timestamp,
+}
+
+impl From<&Committed> for Head {
+    fn from(c: &Committed) -> Head {
+        Head {
+            sequence: c.receipt.sequence,
+            receipt: c.hash,
+            snapshot: c.receipt.snapshot.clone(),
+            finished: c.receipt.finished,
+        }
+    }
+}
+
+/// The snapshots of a tenant.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Whose they are.
+    pub tenant: TenantName,
+    /// The committed ones, by sequence number.
+    pub snapshots: Vec<Committed>,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl History {
+    /// Loads and verifies all receipts of a tenant.
+    ///
+    /// `remembered` is the head that this host saw last. Fails only where the store cannot be listed.
+    pub async fn load(
+        repo: &Repository,
+        trust: &Trust,
+        tenant: &TenantName,
+        remembered: Option<&Head>,
+    ) -> Result<History> {
+        let listing = Listing::of(repo, tenant).await?;
+        let all: Vec<SnapshotId> = listing.receipts().cloned().collect();
+        let (mut snapshots, mut faults) = listing.read(repo, trust, all).await;
+        snapshots.sort_by_key(|c| chain::order(&c.into()));
+        faults.extend(listing.orphans());
+        faults.extend(listing.overwritten(repo).await);
+        let links: Vec<chain::Link> = snapshots.iter().map(Into::into).collect();
+        faults.extend(chain::faults(None, &links));
+        faults.extend(remembered.and_then(|head| chain::rolled_back(head, &links)));
+        Ok(History { tenant: tenant.clone(), snapshots, faults })
+    }
+
+    /// Returns the newest receipt.
+    pub fn head(&self) -> Option<Head> {
+        self.snapshots.last().map(Head::from)
+    }
+
+    /// Finds a committed snapshot.
+    pub fn find(&self, snapshot: &SnapshotId) -> Option<&Committed> {
+        self.snapshots.iter().find(|c| c.receipt.snapshot == *snapshot)
+    }
+
+    /// Returns the newest whole snapshot: what `restore` takes unless told otherwise.
+    pub fn latest_whole(&self) -> Option<&Committed> {
+        self.snapshots.iter().rev().find(|c| c.receipt.is_whole())
+    }
+}
+
+/// What a host remembers of a tenant's receipts, so that a night reads only those it does not know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The newest receipt.
+    pub head: Option<Head>,
+    /// The snapshots whose receipts were read and verified.
+    pub snapshots: BTreeSet<SnapshotId>,
+}
+
+impl Seen {
+    /// Brings the memory up to the store with one listing and the receipts that are new; returns what is wrong.
+    ///
+    /// Unverifiable receipts are read again each time. Only faults that concern new receipts or the head are
+    /// found; [`History::load`] finds all.
+    pub async fn advance(
+        &mut self,
+        repo: &Repository,
+        trust: &Trust,
+        tenant: &TenantName,
+    ) -> Result<Vec<Fault>> {
+        let listing = Listing::of(repo, tenant).await?;
+        let new = listing.receipts().filter(|s| !self.snapshots.contains(*s)).cloned().collect();
+        let (read, mut faults) = listing.read(repo, trust, new).await;
+        let mut links: Vec<chain::Link> = read.iter().map(Into::into).collect();
+        links.sort_by_key(chain::order);
+        match &self.head {
+            Some(head) if listing.parts.contains_key(&head.snapshot) => {
+                faults.extend(chain::faults(Some(head), &links));
+            }
+            Some(head) => {
+                faults.extend(chain::rolled_back(head, &links));
+                faults.extend(chain::faults(None, &links));
+            }
+            None => faults.extend(chain::faults(None, &links)),
+        }
+        faults.extend(listing.overwritten(repo).await);
+        let newest = read.iter().max_by_key(|c| chain::order(&(*c).into()));
+        // A store that shows less than it did does not move the memory back.
+        if let Some(newest) = newest
+            && self.head.as_ref().is_none_or(|h| newest.receipt.sequence > h.sequence)
+        {
+            self.head = Some(newest.into());
+        }
+        self.snapshots.retain(|s| listing.parts.contains_key(s));
+        self.snapshots.extend(read.into_iter().map(|c| c.receipt.snapshot));
+        Ok(faults)
+    }
+
+    /// Takes up a receipt that this host has just written.
+    pub fn committed(&mut self, committed: &Committed) {
+        self.head = Some(committed.into());
+        self.snapshots.insert(committed.receipt.snapshot.clone());
+    }
+}
+
+/// What lies below a tenant's `snapshots/`.
+struct Listing {
+    tenant: TenantName,
+    entries: Vec<Entry>,
+    parts: BTreeMap<SnapshotId, BTreeSet<SnapshotPart>>,
+}
+
+impl Listing {
+    async fn of(repo: &Repository, tenant: &TenantName) -> Result<Listing> {
+        let entries = object::versions(&**repo.store(), &keys::snapshots(tenant)).await?;
+        let mut parts: BTreeMap<SnapshotId, BTreeSet<SnapshotPart>> = BTreeMap::new();
+        for (snapshot, part) in entries.iter().filter_map(|e| keys::parse_snapshot(tenant, &e.key)) {
+            parts.entry(snapshot).or_default().insert(part);
+        }
+        Ok(Listing { tenant: tenant.clone(), entries, parts })
+    }
+
+    fn receipts(&self) -> impl Iterator<Item = &SnapshotId> {
+        self.parts.iter().filter(|(_, p)| p.contains(&SnapshotPart::Receipt)).map(|(s, _)| s)
+    }
+
+    /// Reads and verifies some receipts, a bounded number at a time; what is not right becomes a fault.
+    async fn read(
+        &self,
+        repo: &Repository,
+        trust: &Trust,
+        some: Vec<SnapshotId>,
+    ) -> (Vec<Committed>, Vec<Fault>) {
+        let mut reads = futures::stream::iter(some)
+            .map(|snapshot| async move { (self.read_one(repo, trust, &snapshot).await, snapshot) })
+            .buffer_unordered(PARALLEL);
+        let (mut right, mut faults) = (Vec::new(), Vec::new());
+        while let Some((read, snapshot)) = reads.next().await {
+            match read {
+                Ok(committed) => right.push(committed),
+                Err(e) if e.kind() == Kind::TooNew => {
+                    faults.push(Fault::TooNew { snapshot, what: e.to_string() })
+                }
+                Err(e) => {
+                    faults.push(Fault::Unverifiable { snapshot, kind: e.kind(), what: e.to_string() });
+                }
+            }
+        }
+        faults.sort_by(|a, b| a.snapshot().cmp(&b.snapshot()));
+        (right, faults)
+    }
+
+    async fn read_one(&self, repo: &Repository, trust: &Trust, snapshot: &SnapshotId) -> Result<Committed> {
+        let keys = keys::receipt(&self.tenant, snapshot);
+        let check = |json: &[u8], sig: &[u8]| receipt::verify(trust, &self.tenant, snapshot, json, sig);
+        // Entries are sorted by key: only this snapshot's few are looked through.
+        let from = self.entries.partition_point(|e| e.key < keys.json);
+        let to = self.entries.partition_point(|e| e.key <= keys.minisig);
+        let listed = self.entries.get(from..to).unwrap_or(&[]);
+        let found = object::get_signed(&**repo.store(), &keys, listed, receipt::LIMIT_BYTES, check).await?;
+        let (receipt, hash) = found.value;
+        Ok(Committed { receipt, hash, stored: found.entry.modified })
+    }
+
+    /// Finds snapshots that were begun and never committed.
+    fn orphans(&self) -> impl Iterator<Item = Fault> {
+        let without = self.parts.iter().filter(|(_, p)| !p.contains(&SnapshotPart::Receipt));
+        without.map(|(s, _)| Fault::Orphan { snapshot: s.clone() })
+    }
+
+    /// Finds keys with versions of different content; a put repeated with the same bytes is none.
+    async fn overwritten(&self, repo: &Repository) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for versions in self.entries.chunk_by(|a, b| a.key == b.key).filter(|v| v.len() > 1) {
+            let key = &versions[0].key;
+            let Some((snapshot, _)) = keys::parse_snapshot(&self.tenant, key) else { continue };
+            if !same_content(repo, versions).await {
+                faults.push(Fault::Overwritten { snapshot, key: key.clone(), versions: versions.len() });
+            }
+        }
+        faults
+    }
+}
+
+async fn same_content(repo: &Repository, versions: &[Entry]) -> bool {
+    let size = versions[0].size_bytes;
+    if size > COMPARE_LIMIT || versions.iter().any(|v| v.size_bytes != size) {
+        return false;
+    }
+    let mut first = None;
+    for v in versions {
+        let hash = match object::get(&**repo.store(), &v.key, v.version.as_deref(), size).await {
+            Ok(bytes) => Sha256::of(&bytes),
+            Err(_) => return false,
+        };
+        if *first.get_or_insert(hash) != hash {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests;
