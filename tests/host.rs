@@ -65,7 +65,8 @@ async fn dropping_both_halves_ends_the_stdin_of_what_runs() {
     let mut exec = scope.docker.exec(&c, ExecSpec::script::<&str>(watch, [])).await.unwrap();
     exec.input.write_all(b"line\n").await.unwrap();
     drop(exec);
-    let seen = "n=0; while [ ! -e /tmp/gone ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done; cat /tmp/gone";
+    let seen =
+        "n=0; while [ ! -e /tmp/gone ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done; cat /tmp/gone";
     let ran = scope.docker.run(&c, ExecSpec::script::<&str>(seen, []), b"", 100, LIMIT).await.unwrap();
     assert_eq!(&ran.stdout[..], b"gone\n");
 }
@@ -252,8 +253,7 @@ async fn an_isolated_network_reaches_its_members_and_nothing_of_the_host() {
     let script = "n=0; until redis-cli -h alias-b ping; do n=$((n+1)); [ $n -lt 50 ] || exit 9; sleep 0.1; done
         net=$(hostname -i | sed 's/[0-9]*$/1/')
         for host in $net 172.17.0.1 1.1.1.1; do
-          timeout 3 redis-cli -h $host -p $1 ping >/dev/null 2>&1; [ $? != 124 ] && ! timeout 3 bash -c \": </dev/tcp/$host/$1\" || { [ $? = 124 ] || exit 5; }
-          ! timeout 3 bash -c \": </dev/tcp/$host/$1\" 2>/dev/null || exit 5
+          if timeout 3 bash -c \": </dev/tcp/$host/$1\" 2>/dev/null; then echo \"reached $host\" >&2; exit 5; fi
         done; echo isolated";
     let spec = ExecSpec::script(script, [port.to_string()]);
     let ran = scope.docker.run(&scope.name("a"), spec, b"", 4096, LIMIT).await.unwrap();

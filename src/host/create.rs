@@ -23,7 +23,8 @@ const BUILT_IN: [&str; 4] = ["bridge", "host", "none", "default"];
 impl Docker {
     /// Makes a container that is not there, with those of its networks and volumes that are gone; does not start it.
     ///
-    /// Takes the recorded image where it is still here, else the one of that name, else pulls it by its digest.
+    /// Takes the recorded image where it is still here, else the one of that name, which may be newer, else pulls
+    /// it by its digest.
     /// Fails with [`Kind::Conflict`] where the name is taken.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<()> {
         let image = self.image_for(spec).await?;
@@ -95,19 +96,31 @@ impl Docker {
     }
 
     async fn image_for(&self, spec: &ContainerSpec) -> Result<String> {
-        for name in [&spec.image_id, &spec.image] {
-            if name.is_empty() {
-                continue;
-            }
-            match self.client.inspect_image(name).await {
-                Ok(_) => return Ok(name.clone()),
-                Err(e) if fault::is_missing(&e) => {}
-                Err(e) => return Err(fault::of(e, format_args!("image {name}"))),
-            }
+        let named = self.image_id(&spec.image).await?;
+        // By its name where that still means the same, so that the new container says what the old one said.
+        if named.is_some() && (spec.image_id.is_empty() || named.as_ref() == Some(&spec.image_id)) {
+            return Ok(spec.image.clone());
+        }
+        if let Some(id) = self.image_id(&spec.image_id).await? {
+            return Ok(id);
+        }
+        if named.is_some() {
+            return Ok(spec.image.clone());
         }
         let name = spec.image_digests.first().unwrap_or(&spec.image);
         self.pull(name).await?;
         Ok(name.clone())
+    }
+
+    async fn image_id(&self, image: &str) -> Result<Option<String>> {
+        if image.is_empty() {
+            return Ok(None);
+        }
+        match self.client.inspect_image(image).await {
+            Ok(answer) => Ok(answer.id),
+            Err(e) if fault::is_missing(&e) => Ok(None),
+            Err(e) => Err(fault::of(e, format_args!("image {image}"))),
+        }
     }
 
     async fn pull(&self, image: &str) -> Result<()> {
@@ -189,9 +202,8 @@ fn host_config(spec: &ContainerSpec) -> Result<HostConfig> {
     host.cap_drop = listed(&spec.cap_drop);
     host.security_opt = listed(&spec.security_opt);
     let (labelled, plain): (Vec<&Mount>, Vec<&Mount>) =
-        spec.mounts.iter().partition(|m| m.kind == MountKind::Bind && has_selinux_label(m));
-    host.binds =
-        Some(labelled.into_iter().map(|m| format!("{}:{}:{}", m.source, m.target, m.mode)).collect());
+        spec.mounts.iter().partition(|m| m.kind == MountKind::Bind && !m.mode.is_empty());
+    host.binds = Some(labelled.into_iter().map(labelled_bind).collect());
     let in_tmpfs = |m: &&Mount| m.kind == MountKind::Tmpfs && spec.tmpfs.contains_key(&m.target);
     host.mounts = Some(plain.into_iter().filter(|m| !in_tmpfs(m)).map(api_mount).collect());
     Ok(host)
@@ -205,9 +217,10 @@ fn bindings(published: &[super::Published]) -> Vec<PortBinding> {
     published.iter().map(binding).collect()
 }
 
-/// Only the older form of a bind can ask for an SELinux label.
-fn has_selinux_label(mount: &Mount) -> bool {
-    mount.mode.split(',').any(|option| option.eq_ignore_ascii_case("z"))
+/// Only this older form of a bind can ask for an SELinux label.
+fn labelled_bind(mount: &Mount) -> String {
+    let access = if mount.read_only { "ro" } else { "rw" };
+    format!("{}:{}:{access},{}", mount.source, mount.target, mount.mode)
 }
 
 fn api_mount(mount: &Mount) -> ApiMount {

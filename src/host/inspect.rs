@@ -141,7 +141,7 @@ impl Docker {
             source,
             target: point.destination.unwrap_or_default(),
             read_only: !point.rw.unwrap_or(true),
-            mode: point.mode.unwrap_or_default(),
+            mode: selinux_label(&point.mode.unwrap_or_default(), kind),
             propagation: point.propagation.unwrap_or_default(),
             volume,
         }))
@@ -251,6 +251,12 @@ fn take_host_config(spec: &mut ContainerSpec, host: HostConfig) -> Result<()> {
     spec.cap_drop = host.cap_drop.unwrap_or_default();
     spec.security_opt = host.security_opt.unwrap_or_default();
     Ok(())
+}
+
+/// Volumes are labelled by the daemon anyway, and read-only is a field of its own.
+fn selinux_label(mode: &str, kind: MountKind) -> String {
+    let label = mode.split(',').find(|option| option.eq_ignore_ascii_case("z"));
+    label.filter(|_| kind == MountKind::Bind).unwrap_or_default().to_owned()
 }
 
 fn is_unset(value: &serde_json::Value) -> bool {

@@ -135,7 +135,7 @@ pub struct Mount {
     pub target: String,
     /// Whether the container may not write.
     pub read_only: bool,
-    /// The bind's options as given, such as `z`.
+    /// The bind's SELinux label, `z` or `Z`, where one was asked for.
     pub mode: String,
     /// The bind's propagation, such as `rprivate`.
     pub propagation: String,

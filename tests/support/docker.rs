@@ -47,7 +47,8 @@ impl Scope {
     }
 
     fn labels(&self) -> std::collections::BTreeMap<String, String> {
-        [("lifeboat.test.scope".to_owned(), self.name.clone()), ("lifeboat.test".to_owned(), "1".to_owned())].into()
+        [("lifeboat.test.scope".to_owned(), self.name.clone()), ("lifeboat.test".to_owned(), "1".to_owned())]
+            .into()
     }
 
     fn names(&self, what: &[&str]) -> Vec<String> {
