@@ -1,5 +1,7 @@
 //! Docker itself: exec, specifications that make a container again, isolation, sweeping.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+
 mod support;
 
 use std::time::Duration;
