@@ -5,6 +5,7 @@
 
 pub mod age_file;
 pub mod certificate;
+pub mod check;
 pub mod chunk;
 pub mod cutter;
 pub mod extent;
@@ -19,6 +20,7 @@ pub mod receipt;
 pub mod repository;
 pub mod seal;
 pub mod sign;
+pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vault;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
-use crate::store::{Entry, Key, PutMode, Store};
+use crate::store::{Body, Entry, Key, PutMode, Store};
 
 use super::keys::Signed;
 use super::sign::SIGNATURE_LIMIT;
@@ -53,15 +53,14 @@ pub fn decode<T: DeserializeOwned>(key: &Key, kind: &str, bytes: &[u8]) -> Resul
 }
 
 /// Stores an object create-only; that exactly these bytes are there already is success.
-pub async fn put_once(store: &dyn Store, key: &Key, bytes: Bytes) -> Result<()> {
-    let limit = bytes.len() as u64;
-    match store.put(key, crate::store::Body::Bytes(bytes.clone()), PutMode::Create).await {
-        Ok(_) => Ok(()),
-        Err(e) if e.kind() == Kind::Conflict => {
-            let there = get(store, key, None, limit).await;
-            if there.is_ok_and(|b| b == bytes) { Ok(()) } else { Err(e) }
-        }
-        Err(e) => Err(e),
+pub async fn put_once(store: &dyn Store, key: &Key, bytes: Bytes) -> Result<Entry> {
+    let refused = match store.put(key, Body::Bytes(bytes.clone()), PutMode::Create).await {
+        Err(e) if e.kind() == Kind::Conflict => e,
+        other => return other,
+    };
+    match get(store, key, None, bytes.len() as u64).await {
+        Ok(there) if there == bytes => store.head(key).await?.ok_or(refused),
+        _ => Err(refused),
     }
 }
 
