@@ -1,4 +1,8 @@
-//! What tests on real containers share. Each test file takes what it needs.
-#![allow(dead_code, clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+//! What tests on real servers share: containers, whole tenants, stores, the real site's data. Each test file takes
+//! what it needs.
+#![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
+pub mod cli;
 pub mod docker;
+pub mod shared;
+pub mod tenant;

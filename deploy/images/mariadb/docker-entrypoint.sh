@@ -27,7 +27,8 @@ quoted() {
   printf "'%s'" "${s//\'/\\\'}"
 }
 
-# An identifier.
+# An identifier in backticks.
+# shellcheck disable=SC2016
 ident() { printf '`%s`' "${1//\`/\`\`}"; }
 
 # The SQL that gives a fresh data directory its users and database.
@@ -67,7 +68,7 @@ first_sql() {
 run_scripts() {
   local socket=/run/mysqld/init.sock init=$1 pid script client
   shift
-  as_mysql mariadbd "$@" --skip-networking --socket="$socket" --init-file="$init" &
+  exec_as_mysql mariadbd "$@" --skip-networking --socket="$socket" --init-file="$init" &
   pid=$!
   client=(mariadb --no-defaults --socket="$socket" --user=root --database="$(setting DATABASE)")
   for _ in $(seq 300); do
@@ -86,12 +87,10 @@ run_scripts() {
   wait "$pid"
 }
 
-as_mysql() {
-  if [ "$(id -u)" = 0 ]; then
-    setpriv --reuid=mysql --regid=mysql --init-groups "$@"
-  else
-    "$@"
-  fi
+# Becomes the command, as mysql.
+exec_as_mysql() {
+  if [ "$(id -u)" = 0 ]; then exec setpriv --reuid=mysql --regid=mysql --init-groups "$@"; fi
+  exec "$@"
 }
 
 if [ "${1:0:1}" = - ]; then set -- mariadbd "$@"; fi
@@ -111,7 +110,7 @@ if [ ! -d "$datadir/mysql" ]; then
       "MARIADB_RANDOM_ROOT_PASSWORD, MARIADB_ALLOW_EMPTY_ROOT_PASSWORD is set"
   fi
   say "initialising an empty data directory"
-  zstd -dcq /usr/local/share/fresh-datadir.tar.zst | as_mysql tar -C "$datadir" -x -S
+  zstd -dcq /usr/local/share/fresh-datadir.tar.zst | (exec_as_mysql tar -C "$datadir" -x -S)
   # In memory, so that the passwords reach no disk; the server reads it before it listens.
   init=$(mktemp /dev/shm/init.XXXXXX)
   first_sql >"$init"
@@ -126,7 +125,4 @@ if [ ! -d "$datadir/mysql" ]; then
   fi
 fi
 
-if [ "$(id -u)" = 0 ]; then
-  exec setpriv --reuid=mysql --regid=mysql --init-groups "$@"
-fi
-exec "$@"
+exec_as_mysql "$@"
