@@ -1,6 +1,11 @@
 //! What tests on real servers share: containers, whole tenants, stores, the real site's data. Each test file takes
 //! what it needs.
-#![allow(dead_code, unused_imports, clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    reason = "a test may panic, in the functions it calls too"
+)]
 
 pub mod cli;
 pub mod docker;
