@@ -1,5 +1,7 @@
 //! The sample tenant of demo and tests is what a backup product has to cope with.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+
 mod support;
 
 use std::process::Command;
