@@ -17,21 +17,29 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Dump, SegmentId};
-use crate::error::{Context, Kind};
+use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::SharedMonitor;
 
 mod beneath;
 mod content;
 mod dump;
 mod exclude;
+mod extract;
 mod index;
 mod list;
+mod load;
 mod pieces;
+mod staging;
+mod swap;
+mod tree;
 
 pub use content::OWN_SEGMENT_BYTES;
 pub use exclude::{Excludes, OWN_PREFIX};
+pub use extract::Extraction;
 pub use index::{FileIndex, Stamp};
-pub use list::{Keeping, Kept, Line, Lines, Listing, Placed, locate, spell, unspell};
+pub use list::{Line, Listing, Placed, locate, spell, unspell};
+pub use load::{Loaded, load};
+pub use staging::Target;
 
 /// How a folder is dumped.
 #[derive(Debug, Clone)]
@@ -79,6 +87,44 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes of contents that were not read again because the repository knew them.
     pub unread_bytes: u64,
+}
+
+/// Owner, mode and time of the root, which is no entry of its own tar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// The permission bits.
+    pub mode: u32,
+    /// The numeric owner.
+    pub uid: u32,
+    /// The numeric group.
+    pub gid: u32,
+    /// The time of the last change, in seconds since 1970.
+    pub mtime: i64,
+}
+
+/// What a dump of files says of itself in the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The root's attributes.
+    pub root: Root,
+    /// What was taken.
+    pub totals: Totals,
+}
+
+impl Record {
+    /// Reads it from a manifest.
+    pub fn parse(record: &serde_json::Value) -> Result<Record> {
+        Record::deserialize(record).context(Kind::Damaged, "record of the files component")
+    }
+
+    /// Fails where something else was unpacked than was taken.
+    fn compare(&self, found: &Totals) -> Result<()> {
+        if (Totals { unread_bytes: 0, ..self.totals }) == *found {
+            return Ok(());
+        }
+        let what = format!("files: {:?} were backed up, {found:?} came back", self.totals);
+        Err(Error::new(Kind::Damaged, what))
+    }
 }
 
 /// The index that the next backup may rely on once this one is committed.

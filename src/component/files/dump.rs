@@ -9,7 +9,7 @@ use super::beneath::{self, Found, Look, Step};
 use super::index::FileIndex;
 use super::list::{Keeping, Kept, Line};
 use super::pieces::Pieces;
-use super::{Options, Totals};
+use super::{Options, Record, Root, Totals, swap};
 use crate::component::archive::{END_BYTES, EntryKind, NAME_LIMIT};
 use crate::component::{Completion, Grain, PIECE_BYTES, SegmentId};
 use crate::error::{Context, Error, Kind, Result};
@@ -78,6 +78,13 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
     /// Walks the whole folder and sends both streams.
     pub fn run(mut self, root: &std::path::Path) -> Result<(Completion, FileIndex)> {
         let what = || format!("folder {}", root.display());
+        if swap::is_unfinished(root) {
+            return Err(Error::new(
+                Kind::Source,
+                format!("{}: a restore was cut off while it took its place", what()),
+            )
+            .hint("restore it again: that first puts the old content back"));
+        }
         let folder = beneath::open_root(root).context(Kind::Source, what())?;
         let look = beneath::look_at_open(&folder).context(Kind::Source, what())?;
         let steps = beneath::steps(&folder).context(Kind::Source, what())?;
@@ -87,9 +94,9 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         self.pieces.end()?;
         let kept = self.list.finish()?;
         send_list(&mut self.pieces, &kept)?;
-        let root =
-            serde_json::json!({"mode": look.mode, "uid": look.uid, "gid": look.gid, "mtime": look.mtime});
-        let record = serde_json::json!({"root": root, "totals": self.totals});
+        let root = Root { mode: look.mode, uid: look.uid, gid: look.gid, mtime: look.mtime };
+        let record =
+            serde_json::to_value(Record { root, totals: self.totals }).context(Kind::Bug, "record")?;
         let (lacks, warnings) = (self.lacks.finish(), self.warnings.finish());
         Ok((Completion { lacks, record, warnings }, self.next))
     }

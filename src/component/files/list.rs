@@ -199,7 +199,7 @@ fn finished(json: &[u8]) -> Result<Line> {
 }
 
 /// A list on its way into memory, compressed: about forty bytes a file, most of them its hash.
-pub struct Keeping {
+pub(super) struct Keeping {
     encoder: zstd::stream::write::Encoder<'static, Vec<u8>>,
 }
 
@@ -233,7 +233,7 @@ impl Keeping {
 }
 
 /// A whole list in memory, compressed.
-pub struct Kept {
+pub(super) struct Kept {
     compressed: Vec<u8>,
 }
 
@@ -250,7 +250,7 @@ impl Kept {
 }
 
 /// Lines one after the other, on a blocking thread.
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     source: R,
 }
 

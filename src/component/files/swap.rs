@@ -1,0 +1,270 @@
+//! The restored folder takes the place of the old one, which is moved aside, never dropped.
+//!
+//! Owns renames, their undoing and the journal. The restored folder is first renamed to where the old one will lie, so that
+//! no moment exists in which what a later cleaning removes holds anything but restored data.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::exclude::OWN_PREFIX;
+use super::list::{spell, unspell};
+use super::staging::{Staging, Target, remove};
+use crate::error::{Context, Error, Kind, Result};
+
+/// The name a new entry goes by for a moment where a file system cannot exchange two.
+const PASSING: &str = ".lifeboat-passing-";
+
+/// What an entry-by-entry exchange was about to do, so that it can be undone: inodes by name.
+#[derive(Debug, Serialize, Deserialize)]
+struct Journal {
+    /// The folder that holds the new entries, and then the old ones.
+    aside: PathBuf,
+    old: BTreeMap<String, u64>,
+    new: BTreeMap<String, u64>,
+}
+
+/// A swap that did not happen.
+struct Failed {
+    error: Error,
+    /// Whether all is as it was, so that what was restored can go.
+    undone: bool,
+}
+
+fn undone(error: Error) -> Failed {
+    Failed { error, undone: true }
+}
+
+fn left_so(error: Error) -> Failed {
+    Failed { error, undone: false }
+}
+
+pub(super) fn swap(mut staging: Staging, stamp: &str) -> Result<Option<PathBuf>> {
+    let before = staging.target.before(stamp)?;
+    rename(&staging.wrapping, &before)?;
+    staging.keep();
+    let new = before.join(staging.target.name());
+    let done = match &staging.target {
+        Target::Folder(path) => whole(path, &new),
+        Target::Contents(path) => contents(path, &new),
+    };
+    match done {
+        Ok(true) => Ok(Some(new)),
+        Ok(false) => remove(&before).map(|()| None),
+        Err(Failed { error, undone: true }) => remove(&before).and(Err(error)),
+        Err(Failed { error, undone: false }) => {
+            Err(error
+                .hint(format!("nothing was dropped: look into {} before anything else", before.display())))
+        }
+    }
+}
+
+/// Exchanges two folders; tells whether there was an old one.
+fn whole(path: &Path, new: &Path) -> Result<bool, Failed> {
+    let was_there = fs::symlink_metadata(path).is_ok();
+    if was_there {
+        exchange(path, new)?;
+    } else {
+        rename(new, path).map_err(undone)?;
+    }
+    for folder in [path, new] {
+        sync(folder.parent().expect("both were renamed, so both have a name in a folder"))
+            .map_err(left_so)?;
+    }
+    Ok(was_there)
+}
+
+/// Lets two paths change places, in one step where the file system can.
+fn exchange(path: &Path, new: &Path) -> Result<(), Failed> {
+    match renameat_with(CWD, path, CWD, new, RenameFlags::EXCHANGE) {
+        Ok(()) => return Ok(()),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+        Err(e) => {
+            return Err(undone(
+                Error::new(Kind::Io, format!("cannot exchange {}", path.display())).caused_by(e),
+            ));
+        }
+    }
+    let passing = passing(new);
+    rename(new, &passing).map_err(undone)?;
+    if let Err(e) = rename(path, new) {
+        return Err(undone(e));
+    }
+    rename(&passing, path).map_err(|e| match rename(new, path) {
+        Ok(()) => undone(e),
+        Err(worse) => left_so(worse),
+    })
+}
+
+fn passing(new: &Path) -> PathBuf {
+    let mut name = OsString::from(PASSING);
+    name.push(new.file_name().unwrap_or_default());
+    new.with_file_name(name)
+}
+
+/// Exchanges what lies in `root` with what lies in `new`, entry by entry; tells whether there was anything old.
+fn contents(root: &Path, new: &Path) -> Result<bool, Failed> {
+    let inodes = || Ok(Journal { aside: new.to_owned(), old: inodes(root)?, new: inodes(new)? });
+    let journal: Journal = inodes().map_err(undone)?;
+    write_journal(root, &journal).map_err(undone)?;
+    if let Err(e) = exchange_all(root, new, &journal).and_then(|()| take_attributes(root, new)) {
+        return Err(match undo(root, &journal) {
+            Ok(()) => undone(e),
+            Err(worse) => left_so(worse),
+        });
+    }
+    let ended = sync(new).and_then(|()| sync(root)).and_then(|()| remove_journal(root));
+    ended.map_err(left_so)?;
+    Ok(!journal.old.is_empty())
+}
+
+fn exchange_all(root: &Path, new: &Path, journal: &Journal) -> Result<()> {
+    let names: std::collections::BTreeSet<&String> = journal.old.keys().chain(journal.new.keys()).collect();
+    for spelled in names {
+        let name = name_of(spelled)?;
+        let (here, there) = (root.join(&name), new.join(&name));
+        match (journal.old.contains_key(spelled), journal.new.contains_key(spelled)) {
+            (true, true) => exchange(&here, &there).map_err(|f| f.error)?,
+            (true, false) => rename(&here, &there)?,
+            _ => rename(&there, &here)?,
+        }
+    }
+    Ok(())
+}
+
+/// The root stays, so it takes over owner, mode and time of the folder that was restored for it.
+fn take_attributes(root: &Path, new: &Path) -> Result<()> {
+    let what = || format!("attributes of {}", root.display());
+    let meta = fs::symlink_metadata(new).context(Kind::Io, what())?;
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(root, Some(meta.uid()), Some(meta.gid())).context(Kind::Io, what())?;
+    }
+    fs::set_permissions(root, fs::Permissions::from_mode(meta.mode() & 0o7777)).context(Kind::Io, what())
+}
+
+/// Undoes an exchange that a crash cut off; nothing to do is the usual case.
+///
+/// What was moved aside then holds restored data only, and is removed.
+pub(super) fn undo_unfinished(target: &Target) -> Result<()> {
+    let Target::Contents(root) = target else { return Ok(()) };
+    if let Some(journal) = read_journal(root)? {
+        undo(root, &journal)?;
+        remove(journal.aside.parent().unwrap_or(&journal.aside))?;
+    }
+    Ok(())
+}
+
+/// Tells whether an exchange was cut off in this folder, so that it is neither the old nor the new one.
+pub(super) fn is_unfinished(root: &Path) -> bool {
+    fs::symlink_metadata(journal_of(root)).is_ok()
+}
+
+/// Brings each old entry back to its place, found by its inode wherever it is; may be repeated after a crash of its own.
+fn undo(root: &Path, journal: &Journal) -> Result<()> {
+    let aside = &journal.aside;
+    for (spelled, inode) in &journal.new {
+        let here = root.join(name_of(spelled)?);
+        if inode_of(&here) == Some(*inode) {
+            rename(&here, &aside.join(format!("{PASSING}undone-{inode}")))?;
+        }
+    }
+    for (spelled, inode) in &journal.old {
+        let name = name_of(spelled)?;
+        let (here, there) = (root.join(&name), aside.join(&name));
+        if inode_of(&here) == Some(*inode) {
+            continue;
+        }
+        if inode_of(&there) != Some(*inode) {
+            let what = format!("{} is neither in its place nor in {}", here.display(), aside.display());
+            return Err(Error::new(Kind::Io, what));
+        }
+        rename(&there, &here)?;
+    }
+    sync(root)?;
+    remove_journal(root)
+}
+
+fn inodes(folder: &Path) -> Result<BTreeMap<String, u64>> {
+    let what = || format!("folder {}", folder.display());
+    let mut out = BTreeMap::new();
+    for item in fs::read_dir(folder).context(Kind::Io, what())? {
+        let item = item.context(Kind::Io, what())?;
+        let name = item.file_name();
+        let name = std::os::unix::ffi::OsStrExt::as_bytes(name.as_os_str());
+        if !name.starts_with(OWN_PREFIX.as_bytes()) {
+            out.insert(spell(name), item.metadata().context(Kind::Io, what())?.ino());
+        }
+    }
+    Ok(out)
+}
+
+fn inode_of(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|m| m.ino())
+}
+
+fn name_of(spelled: &str) -> Result<OsString> {
+    let bytes = unspell(spelled).filter(|b| !b.contains(&b'/'));
+    let bytes =
+        bytes.ok_or_else(|| Error::new(Kind::Damaged, format!("{spelled:?} in a journal is no name")))?;
+    Ok(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
+/// The journal lies above the target: a tenant cannot write there, so cannot make us rename or remove anything.
+fn journal_of(root: &Path) -> PathBuf {
+    let mut name = OsString::from(format!("{OWN_PREFIX}swap-"));
+    name.push(root.file_name().unwrap_or_default());
+    name.push(".json");
+    root.with_file_name(name)
+}
+
+fn write_journal(root: &Path, journal: &Journal) -> Result<()> {
+    let (file, folder) = (journal_of(root), root.parent().unwrap_or(root));
+    let what = || format!("journal {}", file.display());
+    let json = serde_json::to_vec(journal).context(Kind::Bug, what())?;
+    let mut temp =
+        tempfile::Builder::new().prefix(OWN_PREFIX).tempfile_in(folder).context(Kind::Io, what())?;
+    std::io::Write::write_all(&mut temp, &json).context(Kind::Io, what())?;
+    temp.as_file().sync_all().context(Kind::Io, what())?;
+    temp.persist(&file).context(Kind::Io, what())?;
+    sync(folder)
+}
+
+fn read_journal(root: &Path) -> Result<Option<Journal>> {
+    let file = journal_of(root);
+    let what = || format!("journal {}", file.display());
+    match fs::read(&file) {
+        Ok(json) => serde_json::from_slice(&json).context(Kind::Damaged, what()).map(Some),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::new(Kind::Io, what()).caused_by(e)),
+    }
+}
+
+fn remove_journal(root: &Path) -> Result<()> {
+    let file = journal_of(root);
+    fs::remove_file(&file).context(Kind::Io, format!("journal {}", file.display()))?;
+    sync(root.parent().unwrap_or(root))
+}
+
+/// Renames to a name that must be free: nothing is ever written over.
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("cannot rename {} to {}", from.display(), to.display());
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(Error::new(Kind::Conflict, what()));
+            }
+            fs::rename(from, to).context(Kind::Io, what())
+        }
+        other => other.context(Kind::Io, what()),
+    }
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|f| f.sync_all()).context(Kind::Io, format!("folder {}", folder.display()))
+}
