@@ -1,9 +1,12 @@
 //! The component `files` on real folders: what is dumped comes back, whatever the tree and whatever happens meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so by name")]
 
 #[path = "files/hostile.rs"]
 mod hostile;
+#[path = "files/real.rs"]
+mod real;
 #[path = "files/sequence.rs"]
 mod sequence;
 #[path = "files/tree.rs"]

@@ -14,7 +14,8 @@ fn raw(name: &[u8], kind: u8, linkname: &[u8], content: &[u8]) -> Vec<u8> {
     header.as_old_mut().linkname[..linkname.len()].copy_from_slice(linkname);
     header.set_entry_type(tar::EntryType::new(kind));
     header.set_mode(0o644);
-    (header.set_uid(0), header.set_gid(0));
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_size(content.len() as u64);
     header.set_mtime(1_700_000_000);
     header.set_cksum();

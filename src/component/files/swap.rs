@@ -91,6 +91,11 @@ fn exchange(path: &Path, new: &Path) -> Result<(), Failed> {
             ));
         }
     }
+    exchange_by_three(path, new)
+}
+
+/// The same by three renames; for a moment, nothing is at `path`.
+fn exchange_by_three(path: &Path, new: &Path) -> Result<(), Failed> {
     let passing = passing(new);
     rename(new, &passing).map_err(undone)?;
     if let Err(e) = rename(path, new) {
@@ -267,4 +272,150 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
 
 fn sync(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).context(Kind::Io, format!("folder {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder with old entries and a staging folder with new ones; `both` is in both.
+    fn scene(whole: bool) -> (tempfile::TempDir, PathBuf, Staging) {
+        let around = tempfile::tempdir().unwrap();
+        let site = around.path().join("site");
+        fs::create_dir(&site).unwrap();
+        for name in ["both", "old"] {
+            fs::write(site.join(name), "old").unwrap();
+        }
+        let target = if whole { Target::Folder(site.clone()) } else { Target::Contents(site.clone()) };
+        let staging = Staging::make(target).unwrap();
+        for name in ["both", "new"] {
+            fs::write(staging.folder().join(name), "new").unwrap();
+        }
+        (around, site, staging)
+    }
+
+    fn read(folder: &Path) -> BTreeMap<String, String> {
+        let entry = |e: std::io::Result<fs::DirEntry>| {
+            let e = e.unwrap();
+            (e.file_name().into_string().unwrap(), fs::read_to_string(e.path()).unwrap())
+        };
+        fs::read_dir(folder).unwrap().map(entry).collect()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn all(names: [&str; 2], content: &str) -> BTreeMap<String, String> {
+        names.map(|n| (n.to_owned(), content.to_owned())).into()
+    }
+
+    #[test]
+    fn the_new_takes_the_place_and_the_old_lies_aside_one_folder_deeper() {
+        for whole in [true, false] {
+            let (around, site, staging) = scene(whole);
+            let inode = inode_of(&site);
+            let aside = swap(staging, "20261123t020000z").unwrap().unwrap();
+            assert_eq!(aside, around.path().join("site.before-20261123t020000z/site"));
+            assert_eq!(read(&site), all(["both", "new"], "new"));
+            assert_eq!(read(&aside), all(["both", "old"], "old"));
+            assert_eq!(names(around.path()), ["site", "site.before-20261123t020000z"]);
+            assert_eq!(inode_of(&site) == inode, !whole, "a volume's root stays the same folder");
+        }
+    }
+
+    #[test]
+    fn where_nothing_was_nothing_is_left_aside() {
+        for whole in [true, false] {
+            let (around, site, staging) = scene(whole);
+            if whole {
+                fs::remove_dir_all(&site).unwrap();
+            } else {
+                fs::remove_file(site.join("both")).unwrap();
+                fs::remove_file(site.join("old")).unwrap();
+            }
+            assert_eq!(swap(staging, "x").unwrap(), None);
+            assert_eq!(read(&site), all(["both", "new"], "new"));
+            assert_eq!(names(around.path()), ["site"]);
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_taken_fails_the_swap_and_changes_nothing() {
+        for whole in [true, false] {
+            let (around, site, staging) = scene(whole);
+            fs::create_dir(around.path().join("site.before-x")).unwrap();
+            assert!(swap(staging, "x").is_err());
+            assert_eq!(read(&site), all(["both", "old"], "old"));
+            assert_eq!(names(around.path()), ["site", "site.before-x"]);
+        }
+    }
+
+    #[test]
+    fn a_restore_that_is_given_up_leaves_nothing_behind() {
+        let (around, _, staging) = scene(true);
+        drop(staging);
+        assert_eq!(names(around.path()), ["site"]);
+    }
+
+    /// Does the first `steps` renames of an exchange and then nothing more, as a kill would.
+    fn killed_after(steps: usize) -> (tempfile::TempDir, Target, PathBuf) {
+        let (around, site, mut staging) = scene(false);
+        let before = staging.target.before("x").unwrap();
+        rename(&staging.wrapping, &before).unwrap();
+        staging.keep();
+        let new = before.join("site");
+        let journal = Journal { aside: new.clone(), old: inodes(&site).unwrap(), new: inodes(&new).unwrap() };
+        write_journal(&site, &journal).unwrap();
+        let (here, there) = (site.join("both"), new.join("both"));
+        let three = [
+            (there.clone(), passing(&there)),
+            (here.clone(), there.clone()),
+            (passing(&there), here),
+            (new.join("new"), site.join("new")),
+            (site.join("old"), new.join("old")),
+        ];
+        three.iter().take(steps).for_each(|(from, to)| rename(from, to).unwrap());
+        (around, staging.target.clone(), site)
+    }
+
+    #[test]
+    fn a_kill_at_any_rename_is_undone_by_the_next_restore() {
+        for steps in 0..=5 {
+            let (around, target, site) = killed_after(steps);
+            assert!(is_unfinished(&site));
+            undo_unfinished(&target).unwrap();
+            assert_eq!(read(&site), all(["both", "old"], "old"), "after {steps} renames");
+            assert_eq!(names(around.path()), ["site"]);
+            assert!(!is_unfinished(&site));
+        }
+    }
+
+    #[test]
+    fn without_a_journal_nothing_is_exchanged() {
+        let (around, site, staging) = scene(false);
+        let journal = journal_of(&site);
+        fs::create_dir(&journal).unwrap();
+        assert!(swap(staging, "x").is_err());
+        assert_eq!(read(&site), all(["both", "old"], "old"));
+        fs::remove_dir(journal).unwrap();
+        assert_eq!(names(around.path()), ["site"]);
+    }
+
+    #[test]
+    fn three_renames_do_what_one_exchange_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&a, "a").unwrap();
+        fs::write(&b, "b").unwrap();
+        exchange_by_three(&a, &b).map_err(|f| f.error).unwrap();
+        assert_eq!(
+            (fs::read_to_string(&a).unwrap(), fs::read_to_string(&b).unwrap()),
+            ("b".into(), "a".into())
+        );
+        assert_eq!(names(folder.path()), ["a", "b"]);
+    }
 }
