@@ -1,2 +1,231 @@
 //! The daemon: what runs when, what became of it, and whom to tell.
+//!
+//! Owns the loop that starts runs when they are due and keeps their record. Knows nothing of how a backup or drill
+//! is made: that is plugged in as [`Jobs`]; nor of the time, which is a [`Clock`]; nor of HTTP, which asks a [`Desk`].
+
+mod clock;
+mod desk;
+mod jobs;
+mod journal;
+pub mod metrics;
+mod notify;
+mod plan;
+mod queue;
+mod run;
 pub mod schedule;
+mod status;
+mod work;
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::JoinSet;
+
+pub use clock::{Clock, SystemClock};
+pub use desk::Desk;
+pub use jobs::Jobs;
+pub use journal::{Journal, Peek, Runs};
+pub use notify::{Notice, Patience, Ping};
+pub use plan::rule_of;
+pub use run::{JobKind, JobReport, Outcome, Run, Trigger};
+pub use status::{Light, Status, TenantStatus};
+
+use crate::config::{Config, Tenant};
+use crate::error::{Context, Kind, Result};
+use crate::id::TenantName;
+use notify::Notifier;
+use queue::Queue;
+use schedule::{Action, next_run};
+
+/// How long the loop sleeps at most: a clock that was set anew is noticed after this time.
+const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(60);
+
+/// The service of one host.
+pub struct Service<C, J> {
+    desk: Arc<Desk>,
+    clock: Arc<C>,
+    jobs: Arc<J>,
+    notifier: Notifier,
+    queue: Queue,
+    running: JoinSet<Run>,
+}
+
+impl<C: Clock, J: Jobs> Service<C, J> {
+    /// Opens the journal, tells of runs that the last service did not end, and starts the receivers of notices.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Locked`] where a service runs on this host already.
+    pub fn open(config: Arc<Config>, clock: Arc<C>, jobs: Arc<J>, patience: Patience) -> Result<Self> {
+        let (mut journal, interrupted) = Journal::open(&config.machine.state_dir)?;
+        see_all(&config, &mut journal, clock.now());
+        let notifier = Notifier::start(&config.machine.notify, patience)?;
+        for run in &interrupted {
+            tracing::error!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, "a run was interrupted");
+            notifier.tell(Notice::of(&config.machine.host, run));
+        }
+        let held = {
+            let (jobs, clock) = (jobs.clone(), clock.clone());
+            move |tenant: &TenantName| jobs.held(tenant, clock.now())
+        };
+        let desk = Arc::new(Desk::new(config, journal, clock.now(), held));
+        Ok(Service { desk, clock, jobs, notifier, queue: Queue::default(), running: JoinSet::new() })
+    }
+
+    /// Returns where others may ask how things stand.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Runs what is due until `stop` is ready; then ends what runs, and notes so.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            let now = self.clock.now();
+            self.desk.beat(now);
+            self.take_what_is_due(now).await;
+            self.start_what_fits(now).await;
+            let wake = self.next_wake(now);
+            tokio::select! {
+                () = &mut stop => break,
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok(run) => self.close(run).await,
+                    // A job's panic is caught where it happens, so this is a slip in the service itself.
+                    Err(e) => tracing::error!(error = %e, "a run was lost"),
+                },
+                () = self.clock.sleep_until(wake) => {}
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Moves runs whose time has come into the queue, and notes those that were missed.
+    async fn take_what_is_due(&mut self, now: Timestamp) {
+        let config = self.desk.config();
+        for tenant in config.tenants() {
+            for kind in JobKind::ALL {
+                self.take_due(&config, tenant, kind, now).await;
+            }
+        }
+    }
+
+    async fn take_due(&mut self, config: &Config, tenant: &Tenant, kind: JobKind, now: Timestamp) {
+        let Some(rule) = rule_of(config, tenant, kind) else { return };
+        let mut past = self.desk.past(&tenant.name, kind, now);
+        past.handled = self.queue.newest(&tenant.name, kind).map_or(past.handled, |q| q.max(past.handled));
+        let Some(due) = schedule::due(&rule, &past, now) else { return };
+        let run = |planned, trigger| Run::new(tenant.name.clone(), kind, planned, trigger);
+        for planned in due.missed {
+            let missed = run(planned, Trigger::Scheduled);
+            self.end(missed.ended(now, Outcome::Missed, "nothing ran here at its time".to_owned())).await;
+        }
+        let trigger = match due.action {
+            Action::Start => Trigger::Scheduled,
+            Action::CatchUp => Trigger::CatchUp,
+            Action::Miss => {
+                let missed = run(due.planned, Trigger::Scheduled);
+                let reason = "nothing ran here at its time, and the policy does not make up for it";
+                return self.end(missed.ended(now, Outcome::Missed, reason.to_owned())).await;
+            }
+        };
+        if let Some(older) = self.queue.put(run(due.planned, trigger)) {
+            let reason = "the runs before it took until the next one was due";
+            self.end(older.ended(now, Outcome::Missed, reason.to_owned())).await;
+        }
+    }
+
+    /// Starts queued runs as far as tenants are idle and limits allow.
+    async fn start_what_fits(&mut self, now: Timestamp) {
+        let config = self.desk.config();
+        while let Some(run) = self.queue.take_next(&config) {
+            if let Some(reason) = self.jobs.held(&run.tenant, now) {
+                self.queue.release(&run.tenant);
+                self.end(run.ended(now, Outcome::Held, reason)).await;
+            } else if run.kind == JobKind::Drill && !self.jobs.can_drill(&run.tenant) {
+                self.queue.release(&run.tenant);
+                self.end(run.ended(now, Outcome::NotRun, "no identity".to_owned())).await;
+            } else {
+                self.start(&config, run, now).await;
+            }
+        }
+    }
+
+    async fn start(&mut self, config: &Config, mut run: Run, now: Timestamp) {
+        run.started = Some(now);
+        run.attempt = self.desk.next_attempt(&run);
+        tracing::info!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, "a run begins");
+        self.desk.put(run.clone()).await;
+        if notify::is_pinged(run.kind) {
+            self.notifier.ping(Ping::Start, &run.tenant);
+        }
+        let limit =
+            config.tenant(&run.tenant).map_or(work::NO_LIMIT, |t| t.policy.stage_timeout * work::STAGES);
+        self.running.spawn(work::run(self.desk.clone(), self.clock.clone(), self.jobs.clone(), run, limit));
+    }
+
+    /// Notes the end of a run that had begun.
+    async fn close(&mut self, run: Run) {
+        self.queue.release(&run.tenant);
+        self.end(run).await;
+    }
+
+    /// Notes how a run ended and tells whoever must know.
+    async fn end(&self, run: Run) {
+        self.desk.put(run.clone()).await;
+        let Some(outcome) = run.outcome else { return };
+        let reason = run.reason.as_deref().unwrap_or_default();
+        if outcome.is_bad() {
+            tracing::error!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, %outcome, reason, "a run is not good");
+            self.notifier.tell(Notice::of(&self.desk.config().machine.host, &run));
+        } else {
+            tracing::info!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, %outcome, reason, "a run ended");
+        }
+        if notify::is_pinged(run.kind) && outcome != Outcome::Held {
+            self.notifier.ping(self.desk.verdict(&run), &run.tenant);
+        }
+    }
+
+    fn next_wake(&self, now: Timestamp) -> Timestamp {
+        let config = self.desk.config();
+        let longest = now.checked_add(LONGEST_SLEEP).unwrap_or(now);
+        let planned = config.tenants().flat_map(|tenant| {
+            let rules = JobKind::ALL.into_iter().filter_map(|kind| rule_of(&config, tenant, kind));
+            rules.filter_map(|rule| next_run(&rule, now)).collect::<Vec<_>>()
+        });
+        planned.min().map_or(longest, |next| next.min(longest))
+    }
+
+    /// Ends what runs; each such run is begun anew, once, when the service comes back.
+    async fn stop(mut self) {
+        self.running.shutdown().await;
+        let now = self.clock.now();
+        for run in self.desk.unfinished() {
+            tracing::warn!(tenant.name = %run.tenant, job = %run.kind, "a run is ended, since the service is");
+            self.desk.put(run.ended(now, Outcome::Interrupted, "the service was stopped".to_owned())).await;
+        }
+        self.notifier.finish().await;
+    }
+}
+
+/// Notes from when on each tenant's runs are planned here, so that what lay before was not missed.
+fn see_all(config: &Config, journal: &mut Journal, now: Timestamp) {
+    for tenant in config.tenants() {
+        for kind in JobKind::ALL.into_iter().filter(|kind| rule_of(config, tenant, *kind).is_some()) {
+            if let Err(e) = journal.see(&tenant.name, kind, now) {
+                tracing::error!(error = %e, "the journal was not written");
+            }
+        }
+    }
+}
+
+/// Waits until a signal asks the process to end: SIGTERM or SIGINT.
+pub async fn stop_asked() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate()).context(Kind::Io, "SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context(Kind::Io, "SIGINT")?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}

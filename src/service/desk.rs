@@ -1,0 +1,94 @@
+//! What the service's parts and its visitors share: the configuration, the journal, and when the loop last turned.
+//!
+//! Owns the locks around them. Nothing holds one across an await, and no visitor can hold the loop up for longer
+//! than it takes to read the runs in memory.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::journal::Journal;
+use super::run::{JobKind, Outcome, Run};
+use super::schedule::Past;
+use super::status::Status;
+use crate::config::Config;
+use crate::error::Result;
+use crate::id::TenantName;
+
+/// A loop that has not turned for this long is stuck: it turns each minute.
+const STUCK: SignedDuration = SignedDuration::from_mins(5);
+
+type Held = Box<dyn Fn(&TenantName) -> Option<String> + Send + Sync>;
+
+/// Where the parts of the service meet, and others ask.
+pub struct Desk {
+    config: Arc<Config>,
+    journal: Arc<Mutex<Journal>>,
+    beat: Mutex<Timestamp>,
+    held: Held,
+}
+
+fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Desk {
+    pub(super) fn new(
+        config: Arc<Config>,
+        journal: Journal,
+        now: Timestamp,
+        held: impl Fn(&TenantName) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Desk { config, journal: Arc::new(Mutex::new(journal)), beat: Mutex::new(now), held: Box::new(held) }
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// Returns how things stand at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        Status::of(&self.config, open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
+    }
+
+    /// Tells whether the loop turns.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        now.duration_since(*open(&self.beat)) < STUCK
+    }
+
+    pub(super) fn beat(&self, now: Timestamp) {
+        *open(&self.beat) = now;
+    }
+
+    pub(super) fn past(&self, tenant: &TenantName, kind: JobKind, now: Timestamp) -> Past {
+        open(&self.journal).runs().past(tenant, kind, now)
+    }
+
+    pub(super) fn next_attempt(&self, run: &Run) -> u32 {
+        open(&self.journal).runs().next_attempt(&run.tenant, run.kind, run.planned)
+    }
+
+    pub(super) fn last_outcome(&self, tenant: &TenantName, kind: JobKind) -> Option<Outcome> {
+        open(&self.journal).runs().last(tenant, kind).and_then(|run| run.outcome)
+    }
+
+    pub(super) fn unfinished(&self) -> Vec<Run> {
+        open(&self.journal).runs().unfinished()
+    }
+
+    /// Notes a run. A journal that cannot be written costs no backup: the run is known in memory and goes on.
+    pub(super) async fn put(&self, run: Run) {
+        self.write(move |journal| journal.put(run)).await;
+    }
+
+    /// Writes on a thread that may wait for the disk.
+    async fn write(&self, work: impl FnOnce(&mut Journal) -> Result<()> + Send + 'static) {
+        let journal = self.journal.clone();
+        match tokio::task::spawn_blocking(move || work(&mut open(&journal))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::error!(error = %e, "the journal was not written"),
+            Err(e) => tracing::error!(error = %e, "the journal was not written"),
+        }
+    }
+}

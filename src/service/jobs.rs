@@ -1,0 +1,29 @@
+//! What the service can have done; how it is done is plugged in.
+//!
+//! Owns the contract between the service and the verbs.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::run::{JobReport, Trigger};
+use crate::error::Result;
+use crate::id::TenantName;
+
+/// The verbs that the service runs.
+///
+/// A future that is dropped ends all it began, in containers too, and leaves nothing that hinders the next run. Each
+/// stage has its own timeout; the service adds one around the whole only as a last resort.
+#[async_trait]
+pub trait Jobs: Send + Sync + 'static {
+    /// Backs a tenant up.
+    async fn backup(&self, tenant: &TenantName, trigger: Trigger) -> Result<JobReport>;
+
+    /// Drills a tenant's newest whole snapshot.
+    async fn drill(&self, tenant: &TenantName) -> Result<JobReport>;
+
+    /// Tells whether an identity is at hand that a drill of this tenant can use now.
+    fn can_drill(&self, tenant: &TenantName) -> bool;
+
+    /// Returns why a tenant is on hold at `now`, if it is.
+    fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String>;
+}
