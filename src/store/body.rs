@@ -53,6 +53,29 @@ impl Body {
         });
         task.await.context(Kind::Bug, "hashing a body")?
     }
+
+    /// Reads `length_bytes` from `offset_bytes` on into memory.
+    pub(super) async fn section(&self, offset_bytes: u64, length_bytes: usize) -> Result<Bytes> {
+        match self {
+            Body::Bytes(b) => {
+                let from = usize::try_from(offset_bytes).context(Kind::Bug, "offset in a body")?;
+                Ok(b.slice(from..from + length_bytes))
+            }
+            Body::File { path, .. } => {
+                let path = path.clone();
+                let task =
+                    tokio::task::spawn_blocking(move || read_section(&path, offset_bytes, length_bytes));
+                task.await.context(Kind::Bug, "reading a body")?
+            }
+        }
+    }
+
+    /// Fails when a file has another length than stated.
+    pub(super) async fn check_length(&self) -> Result<()> {
+        let Body::File { path, size_bytes } = self else { return Ok(()) };
+        let meta = tokio::fs::metadata(path).await.context(Kind::Io, path.display())?;
+        if meta.len() == *size_bytes { Ok(()) } else { Err(wrong_length(path, *size_bytes)) }
+    }
 }
 
 impl From<Vec<u8>> for Body {
@@ -80,6 +103,14 @@ fn hash_file(path: &Path, size_bytes: u64) -> Result<Sha256> {
         hash.update(&buffer[..n]);
     }
     if seen == size_bytes { Ok(Sha256(hash.finalize().into())) } else { Err(wrong_length(path, size_bytes)) }
+}
+
+fn read_section(path: &Path, offset_bytes: u64, length_bytes: usize) -> Result<Bytes> {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::File::open(path).context(Kind::Io, path.display())?;
+    let mut buffer = vec![0; length_bytes];
+    file.read_exact_at(&mut buffer, offset_bytes).context(Kind::Io, path.display())?;
+    Ok(buffer.into())
 }
 
 /// An object on its way here.

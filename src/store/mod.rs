@@ -15,13 +15,25 @@ use crate::error::{Error, Kind, Result};
 
 mod address;
 mod body;
+mod fault;
+mod limit;
 mod local;
+mod open;
 mod options;
+mod record;
+mod retry;
+mod s3;
 
 pub use address::StoreAddress;
 pub use body::{Body, Download};
+pub use fault::{Fault, FaultStore};
+pub use limit::{Limit, Limits};
 pub use local::LocalStore;
+pub use open::open;
 pub use options::{Credentials, RetryPolicy, StoreOptions, Timeouts};
+pub use record::{Calls, Record};
+pub use retry::Retry;
+pub use s3::S3Store;
 
 /// The name of an object below a store's root: parts of `[A-Za-z0-9._-]`, joined by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,5 +198,25 @@ mod tests {
         for good in ["a", "lifeboat.json", "tenants/t-1/packs/00ff", ".hidden", "a/..b", "A_b"] {
             assert_eq!(good.parse::<Key>().unwrap().as_str(), good);
         }
+    }
+}
+
+/// What the tests of several wrappers share.
+#[cfg(test)]
+mod testing {
+    use super::{Arc, Body, Key, LocalStore, SharedStore, Timeouts};
+
+    pub(super) async fn local() -> (tempfile::TempDir, SharedStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(folder.path(), Timeouts::default(), false).await.unwrap();
+        (folder, Arc::new(store))
+    }
+
+    pub(super) fn key(s: &str) -> Key {
+        s.parse().unwrap()
+    }
+
+    pub(super) fn body(bytes: &[u8]) -> Body {
+        bytes.to_vec().into()
     }
 }

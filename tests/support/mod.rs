@@ -9,5 +9,6 @@
 
 pub mod cli;
 pub mod docker;
+pub mod seaweed;
 pub mod shared;
 pub mod tenant;
