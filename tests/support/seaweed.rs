@@ -92,7 +92,8 @@ impl Seaweed {
     fn spawn() -> Seaweed {
         let dir = tempfile::Builder::new().prefix("lifeboat-seaweed-").tempdir().unwrap().keep();
         let ports = free_ports::<10>();
-        let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc, admin, admin_grpc] = ports;
+        let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc, admin, admin_grpc] =
+            ports;
         let secret_key = format!("secret-{}-{s3}", std::process::id());
         let mut command = Command::new("sh");
         command.args(["-c", KEEPER, "seaweed-keeper"]).arg(&dir);
