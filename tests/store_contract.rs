@@ -223,7 +223,8 @@ async fn a_key_that_is_there_is_not_created_again(lane: Lane) {
 }
 
 async fn of_eight_racing_creators_exactly_one_wins(lane: Lane) {
-    for round in 0..10 {
+    // SeaweedFS takes two seconds over a race in a bucket with versions.
+    for round in 0..if lane.versioned { 3 } else { 10 } {
         let name = key(&format!("race/{round}"));
         let puts = (0..8_u8).map(|i| {
             let (store, name) = (lane.store.clone(), name.clone());
