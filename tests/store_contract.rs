@@ -15,8 +15,7 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use lifeboat::error::Kind;
 use lifeboat::store::{
-    Body, Credentials, Entry, Key, PutMode, RetryPolicy, SharedStore, Store, StoreAddress, StoreOptions,
-    Timeouts, open,
+    Body, Credentials, Entry, Key, PutMode, SharedStore, Store, StoreAddress, StoreOptions, open,
 };
 use support::seaweed::Seaweed;
 
@@ -428,107 +427,45 @@ async fn a_missing_bucket_is_no_repository() {
     }
 }
 
-/// One attempt, and little patience.
-fn impatient(endpoint: String) -> StoreOptions {
-    let timeouts = Timeouts {
-        connect: Duration::from_millis(500),
-        silence: Duration::from_millis(500),
-        operation: Duration::from_millis(1500),
-        ..Timeouts::default()
-    };
-    let credentials = Some(credentials("a", "b"));
-    StoreOptions {
-        endpoint: Some(endpoint),
-        credentials,
-        timeouts,
-        retry: RetryPolicy::ONCE,
-        ..Default::default()
-    }
-}
-
+/// On a disk of four MiB, in a mount namespace of its own: this test runs itself in there.
 #[tokio::test]
-async fn an_endpoint_where_nobody_listens_is_a_fault_of_the_store() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let store = open(&address("bucket"), &impatient(endpoint)).await.unwrap();
-    assert_eq!(store.head(&key("x")).await.unwrap_err().kind(), Kind::Store);
-    let error = store.put(&key("x"), vec![1].into(), PutMode::Create).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Store);
-    assert!(error.to_string().contains("put x to s3://bucket/some/prefix"), "{error}");
+async fn a_full_disk_refuses_an_object_and_keeps_the_others() {
+    const HERE: &str = "LIFEBOAT_TEST_SMALL_DISK";
+    if let Some(disk) = std::env::var_os(HERE) {
+        return on_a_disk_of_four_mib(disk.into()).await;
+    }
+    let mount_point = tempfile::tempdir().unwrap();
+    let mount = r#"mount -t tmpfs -o size=4m tmpfs "$0" && exec "$@""#;
+    let output = tokio::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", mount])
+        .arg(mount_point.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_full_disk_refuses_an_object_and_keeps_the_others"])
+        .env(HERE, mount_point.path())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
 }
 
-/// Answers every request with the same bytes, after reading what comes first; nothing is said by silence.
-async fn say(answer: &'static str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let mut open = Vec::new();
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut request = [0; 4096];
-            drop(socket.read(&mut request).await);
-            socket.write_all(answer.as_bytes()).await.unwrap();
-            if answer.is_empty() {
-                open.push(socket);
-            }
+async fn on_a_disk_of_four_mib(disk: PathBuf) {
+    let address = StoreAddress::File { folder: disk.clone() };
+    let store = open(&address, &StoreOptions::default()).await.unwrap();
+    create(&*store, "t/small", &noise(1, MIB)).await;
+    let (_kept, path) = file(&noise(2, 5 * MIB));
+    let large = Body::File { path, size_bytes: 5 * MIB as u64 };
+    for body in [large, noise(2, 5 * MIB).into()] {
+        for mode in [PutMode::Create, PutMode::Replace] {
+            let error = store.put(&key("t/large"), body.clone(), mode).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Full, "{error}");
         }
-    });
-    endpoint
-}
-
-#[tokio::test]
-async fn an_endpoint_that_never_answers_is_given_up() {
-    let store = open(&address("bucket"), &impatient(say("").await)).await.unwrap();
-    for error in [
-        store.head(&key("x")).await.map(drop).unwrap_err(),
-        store.get(&key("x"), None).await.map(drop).unwrap_err(),
-        store.put(&key("x"), vec![1].into(), PutMode::Create).await.map(drop).unwrap_err(),
-    ] {
-        assert_eq!(error.kind(), Kind::Timeout, "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_short_answer_that_says_ok_is_not_believed() {
-    let endpoint = say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\nconnection: close\r\n\r\n12345").await;
-    let store = open(&address("bucket"), &impatient(endpoint)).await.unwrap();
-    let download = store.get(&key("x"), None).await.unwrap();
-    assert_eq!(download.size_bytes, 10);
-    assert_eq!(download.bytes(100).await.unwrap_err().kind(), Kind::Store);
-
-    let endpoint = say("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12345").await;
-    let store = open(&address("bucket"), &impatient(endpoint)).await.unwrap();
-    assert_eq!(store.get(&key("x"), None).await.unwrap_err().kind(), Kind::Store);
-}
-
-#[tokio::test]
-async fn what_is_no_s3_does_not_say_that_an_object_is_missing() {
-    let page = "HTTP/1.1 404 Not Found\r\ncontent-length: 13\r\nconnection: close\r\n\r\n<html></html>";
-    let store = open(&address("bucket"), &impatient(say(page).await)).await.unwrap();
-    assert_eq!(store.get(&key("x"), None).await.unwrap_err().kind(), Kind::Store);
-    assert_eq!(store.delete(&key("x"), None).await.unwrap_err().kind(), Kind::Store);
-    assert_eq!(store.head(&key("x")).await.unwrap_err().kind(), Kind::NoRepository);
-}
-
-#[tokio::test]
-async fn answers_of_the_store_become_kinds() {
-    let table = [
-        ("503 Slow Down", "SlowDown", Kind::Store),
-        ("507 Insufficient Storage", "InsufficientStorage", Kind::Full),
-        ("403 Forbidden", "AccessDenied", Kind::Denied),
-        ("403 Forbidden", "QuotaExceeded", Kind::Full),
-        ("301 Moved Permanently", "PermanentRedirect", Kind::Config),
-    ];
-    for (status, code, kind) in table {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>no</Message></Error>");
-        let length = body.len();
-        let answer =
-            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-        let store = open(&address("bucket"), &impatient(say(answer.leak()).await)).await.unwrap();
-        let error = store.put(&key("x"), vec![1].into(), PutMode::Replace).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{error}");
-        assert!(error.to_string().contains(code), "{error}");
-        assert_eq!(store.list("").await.unwrap_err().kind(), kind);
-    }
+    let error = store.put(&key("t/small"), noise(3, 4 * MIB).into(), PutMode::Replace).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Full);
+    assert_eq!(std::fs::read_dir(disk.join("~tmp")).unwrap().count(), 0);
+    assert_eq!(names(&*store, "").await, ["t/small"]);
+    assert!(content(&*store, "t/small").await == noise(1, MIB));
+    create(&*store, "t/other", &noise(4, 2 * MIB)).await;
+    open(&address, &StoreOptions::default()).await.unwrap();
 }
