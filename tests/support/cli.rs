@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 /// The label of everything that tests make; `tests/run` sweeps it.
 pub const LABEL: &str = "lifeboat.test=1";
 
+/// Returns the labels of everything this process makes: that of tests, and that of the run it belongs to.
+pub fn labels() -> Vec<String> {
+    let run = std::env::var("LIFEBOAT_TEST_RUN").ok().map(|run| format!("lifeboat.test.run={run}"));
+    [Some(LABEL.to_owned()), run].into_iter().flatten().flat_map(|l| ["--label".to_owned(), l]).collect()
+}
+
 /// Returns a name that nothing else in Docker has: `lifeboat-test-<name>-<pid>-<n>`.
 pub fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -91,7 +97,9 @@ impl Container {
     /// Starts a container under a unique name; `options` are those of `docker run`, then image and command.
     pub fn run(name: &str, options: &[&str]) -> Self {
         let name = unique(name);
-        let mut args = vec!["run", "-d", "--name", &name, "--label", LABEL];
+        let labels = labels();
+        let mut args = vec!["run", "-d", "--name", &name];
+        args.extend(labels.iter().map(String::as_str));
         args.extend(options);
         docker(&args);
         Container { name }

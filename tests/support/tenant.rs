@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::cli::{LABEL, docker, docker_reading, shell, try_docker, unique, wait_until};
+use super::cli::{docker, docker_reading, labels, shell, try_docker, unique, wait_until};
 use super::shared;
 
 /// A tenant that is removed, whatever was made again under its names too, when the test ends.
@@ -39,7 +39,7 @@ impl TestTenant {
         let names = names.into_iter().map(|(k, v)| (k, text(v))).collect();
         // Before `up`, so that a half-made tenant goes too.
         let tenant = TestTenant { names, dir };
-        run(sample("up").arg(tenant.dir.path()).args(["--label", LABEL, "--"]).args(server));
+        run(sample("up").arg(tenant.dir.path()).args(labels()).arg("--").args(server));
         tenant
     }
 
