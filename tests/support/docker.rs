@@ -47,8 +47,13 @@ impl Scope {
     }
 
     fn labels(&self) -> std::collections::BTreeMap<String, String> {
-        [("lifeboat.test.scope".to_owned(), self.name.clone()), ("lifeboat.test".to_owned(), "1".to_owned())]
-            .into()
+        let run = std::env::var("LIFEBOAT_TEST_RUN").unwrap_or_default();
+        let labels = [
+            ("lifeboat.test.scope", self.name.as_str()),
+            ("lifeboat.test", "1"),
+            ("lifeboat.test.run", &run),
+        ];
+        labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
     }
 
     fn names(&self, what: &[&str]) -> Vec<String> {
