@@ -27,8 +27,9 @@ pub(super) fn of(error: Bollard, what: impl fmt::Display) -> Error {
             answered(status_code, message.trim(), what)
         }
         Bollard::RequestTimeoutError => Error::new(Kind::Timeout, format!("{what}: no answer from docker")),
-        Bollard::IOError { .. }
-        | Bollard::SocketNotFoundError(_)
+        // Its error is transparent: the chain of causes would leave the I/O error itself out.
+        Bollard::IOError { err } => unreachable(err.into()).in_context(what),
+        Bollard::SocketNotFoundError(_)
         | Bollard::HyperResponseError { .. }
         | Bollard::HyperLegacyError { .. } => unreachable(error.into()).in_context(what),
         other => Error::new(Kind::Host, what.to_string()).caused_by(other),
