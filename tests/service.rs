@@ -196,8 +196,17 @@ impl Running {
 
     /// As SIGKILL: nothing is ended, nothing is noted.
     async fn kill(self) {
+        let state_dir = self.desk.config().machine.state_dir.clone();
         self.task.abort();
         assert!(soon(self.task).await.unwrap_err().is_cancelled());
+        drop((self.desk, self.jobs, self.calls));
+        // A process that is killed is gone at once; its tasks in this one end a little later. The lock tells when.
+        soon(async {
+            while Journal::peek(&state_dir).unwrap().alive {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
     }
 
     async fn stop(mut self) {
@@ -590,7 +599,7 @@ async fn health_status_and_metrics_are_answered_on_loopback() {
     }
     // What is not known has no line: Dickinson never had a whole snapshot.
     assert!(!metrics.contains("last_success_timestamp_seconds{tenant=\"dickinson\"}"), "{metrics}");
-    service.kill().await;
+    service.task.abort();
     // The loop turns no more, and the door says so.
     host.clock.set("2026-05-04T02:10:00Z");
     assert_eq!(get("/health").await.0, 503);
