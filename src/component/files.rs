@@ -20,7 +20,7 @@ use super::{Dump, SegmentId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::SharedMonitor;
 
-mod beneath;
+pub(super) mod beneath;
 mod content;
 mod dump;
 mod exclude;
@@ -29,6 +29,7 @@ mod index;
 mod list;
 mod load;
 mod pieces;
+pub(super) mod settle;
 mod staging;
 mod swap;
 mod tree;

@@ -11,8 +11,13 @@ use tokio::sync::mpsc;
 use crate::error::Result;
 use crate::id::Sha256;
 
+pub mod acme;
 pub mod archive;
+pub mod certs;
+pub mod config;
 pub mod files;
+pub mod frappe;
+pub mod site;
 
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].
 pub const QUEUE_PIECES: usize = 16;

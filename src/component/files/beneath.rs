@@ -18,7 +18,7 @@ const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLO
 
 /// What was found under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
+pub(in crate::component) enum Found {
     File,
     Folder,
     Link,
@@ -28,7 +28,7 @@ pub(super) enum Found {
 
 /// What a look at an entry tells.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
+pub(in crate::component) struct Look {
     pub found: Found,
     pub mode: u32,
     pub uid: u32,
@@ -87,7 +87,7 @@ pub(super) fn look_at(parent: impl AsFd, name: &[u8]) -> rustix::io::Result<Look
     statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| look_of(&s))
 }
 
-pub(super) fn look_at_open(fd: impl AsFd) -> rustix::io::Result<Look> {
+pub(in crate::component) fn look_at_open(fd: impl AsFd) -> rustix::io::Result<Look> {
     fstat(fd).map(|s| look_of(&s))
 }
 

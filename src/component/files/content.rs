@@ -5,7 +5,6 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use sha2::{Digest, Sha256 as Hasher};
@@ -13,6 +12,7 @@ use sha2::{Digest, Sha256 as Hasher};
 use super::beneath::{self, Look};
 use super::dump::{Walk, ZEROES, length};
 use super::list::Line;
+use super::settle::settle;
 use crate::component::archive::{EntryKind, padding};
 use crate::component::{PIECE_BYTES, SegmentId};
 use crate::error::Result;
@@ -21,16 +21,6 @@ use crate::monitor::Counter;
 
 /// From this length on a content is a segment of its own: the format's law.
 pub const OWN_SEGMENT_BYTES: u64 = 1024 * 1024;
-
-/// How often a small file that changes while it is read, or JSON that does not parse, is read again.
-const READ_AGAIN: u32 = 4;
-
-/// A small file as it was read last.
-struct Small {
-    content: Vec<u8>,
-    look: Look,
-    fault: Option<&'static str>,
-}
 
 impl<K: Fn(&SegmentId) -> bool> Walk<K> {
     /// Takes a file that was seen under this name.
@@ -72,7 +62,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
 
     /// Reads a file of less than [`OWN_SEGMENT_BYTES`] into memory first, so that it can be read again.
     fn small(&mut self, mut file: File, path: &[u8], look: Look) -> Result<()> {
-        let small = match self.settle(&mut file, path, look) {
+        let small = match settle(&mut file, look, OWN_SEGMENT_BYTES, self.options.must_be_json(path)) {
             Ok(small) if small.look.stamp.size_bytes >= OWN_SEGMENT_BYTES => {
                 return self.large(file, path, &small.look);
             }
@@ -90,34 +80,6 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         self.head(&small.look, path, EntryKind::File { size_bytes }, Some(Sha256::of(&small.content)))?;
         self.pieces.bytes(&small.content)?;
         self.pieces.bytes(&ZEROES[..padding(size_bytes)])
-    }
-
-    /// Reads until the looks before and after a reading agree, and what must be JSON parses; else says what is wrong.
-    fn settle(&self, file: &mut File, path: &[u8], look: Look) -> std::io::Result<Small> {
-        let mut before = look;
-        let mut attempt = 0;
-        loop {
-            let mut content = Vec::new();
-            file.rewind()?;
-            Read::take(&mut *file, OWN_SEGMENT_BYTES - 1).read_to_end(&mut content)?;
-            let look = beneath::look_at_open(&*file)?;
-            let settled = look.stamp.mtime_ns == before.stamp.mtime_ns
-                && look.stamp.size_bytes == before.stamp.size_bytes
-                && look.stamp.size_bytes == content.len() as u64;
-            let fault = if !settled {
-                Some("changed while it was read")
-            } else if self.options.must_be_json(path) && !is_json(&content) {
-                Some("is not a whole JSON object")
-            } else {
-                None
-            };
-            if fault.is_none() || attempt == READ_AGAIN || look.stamp.size_bytes >= OWN_SEGMENT_BYTES {
-                return Ok(Small { content, look, fault });
-            }
-            std::thread::sleep(Duration::from_millis(20 << attempt));
-            attempt += 1;
-            before = look;
-        }
     }
 
     /// Streams a content as a segment of its own, of exactly the announced length.
@@ -173,8 +135,4 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         }
         Ok((Sha256(hasher.finalize().into()), fault))
     }
-}
-
-fn is_json(content: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(content).is_ok()
 }
