@@ -137,17 +137,15 @@ fn key(name: &str) -> Key {
     name.parse().unwrap()
 }
 
-/// Bytes that neither repeat nor compress; another `seed`, other bytes.
+/// Bytes of which no two blocks are equal; another `seed`, other bytes.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let words = std::iter::repeat_with(|| {
-        // xorshift64*, Vigna 2016.
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes()
-    });
-    words.flatten().take(length).collect()
+    let mut bytes = vec![0x5a; length];
+    for (i, block) in bytes.chunks_mut(4096).enumerate() {
+        let mark = [seed.to_le_bytes(), (i as u64).to_le_bytes()].concat();
+        let marked = mark.len().min(block.len());
+        block[..marked].copy_from_slice(&mark[..marked]);
+    }
+    bytes
 }
 
 fn file(content: &[u8]) -> (tempfile::NamedTempFile, PathBuf) {
