@@ -15,8 +15,10 @@ pub mod acme;
 pub mod archive;
 pub mod certs;
 pub mod config;
+pub mod fernet;
 pub mod files;
 pub mod frappe;
+pub mod mariadb;
 pub mod site;
 
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].

@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod docker;
+pub mod mariadb;
 pub mod seaweed;
 pub mod shared;
 pub mod tenant;

@@ -1,0 +1,85 @@
+//! The component `database`: a site's MariaDB database, as SQL.
+//!
+//! Promises: one consistent snapshot of all InnoDB tables without a lock that users feel; bytes that repeat from
+//! night to night where rows do; success only for a dump that is whole, with every object the server named before it.
+//! Does not promise: that MyISAM and Aria tables fit the others' instant; users and grants inside the stream (they stand in
+//! the record); objects that the dumping user may not see.
+//!
+//! Everything runs in the database's own container, so that client and server match. Secrets go there as the first
+//! lines of a script's stdin, or are never taken out of the container at all.
+
+mod connect;
+mod databases;
+mod dump;
+mod fault;
+mod load;
+mod preflight;
+mod record;
+mod scan;
+mod users;
+
+use std::fmt;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+pub use databases::{Swapped, database_exists, drop_database, swap, wait_ready};
+pub use dump::{DatabaseSource, dump, dump_body_digest};
+pub use fault::{Retry, retry_of};
+pub use load::{LoadOptions, Loaded, load};
+pub use record::{DatabaseRecord, Routine, TableRecord, UserRecord};
+pub use scan::{BinlogPosition, Scan, Scanned};
+pub use users::{NewUser, create_user, recreate_users};
+
+/// The name of the component's only stream.
+pub const STREAM: &str = "sql";
+
+/// Who talks to the server.
+#[derive(Clone)]
+pub enum Credentials {
+    /// `root`, with the password in the container's own environment or secret file, which does not leave it; else
+    /// by the server's socket.
+    Container,
+    /// A user with a password.
+    User {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Container => f.write_str("Container"),
+            Credentials::User { user, .. } => write!(f, "User({user})"),
+        }
+    }
+}
+
+/// A MariaDB server in a container, and who talks to it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// The connection to Docker.
+    pub docker: crate::host::Docker,
+    /// The container's name.
+    pub container: String,
+    /// Who talks to it.
+    pub credentials: Credentials,
+}
+
+/// How long a dump or load may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// From its start to its end.
+    pub stage: Duration,
+    /// Without a single byte of progress.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { stage: Duration::from_secs(6 * 3600), idle: Duration::from_secs(15 * 60) }
+    }
+}

@@ -1,0 +1,105 @@
+//! Databases as wholes: waiting for their server, dropping them, exchanging one for another.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connect::{identifier, literal};
+use super::{Server, preflight};
+use crate::error::{Error, Kind, Result};
+
+/// What an exchange did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swapped {
+    /// The database that holds what was live before.
+    pub aside: String,
+    /// Tables and sequences moved aside.
+    pub moved_aside: usize,
+    /// Tables and sequences that are live now.
+    pub moved_in: usize,
+}
+
+/// Waits until the server answers a query, as it does some seconds after its container started.
+pub async fn wait_ready(server: &Server, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let error = match server.lines("SELECT 1;").await {
+            Ok(_) => return Ok(()),
+            Err(e) => e,
+        };
+        let running = server.docker.state(&server.container).await?.is_some_and(|s| s.is_running());
+        if !running || Instant::now() > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Tells whether the server has a database of this name.
+pub async fn database_exists(server: &Server, database: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT JSON_ARRAY(COUNT(*)) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {};",
+        literal(database)
+    );
+    Ok(server.rows::<(u64,)>(&sql).await?.first().is_some_and(|(n,)| *n > 0))
+}
+
+/// Drops a database and all in it; one that is not there counts as dropped.
+pub async fn drop_database(server: &Server, database: &str) -> Result<()> {
+    server.lines(&format!("DROP DATABASE IF EXISTS {};", identifier(database))).await?;
+    Ok(())
+}
+
+/// Puts what `staged` holds in the place of what `live` holds, which moves to the new database `aside`, in one
+/// `RENAME TABLE`: the site sees all of the old or all of the new. `staged` is dropped.
+///
+/// MariaDB moves tables and sequences between databases, but no view, trigger, routine or event. Where either
+/// database has one, this fails with [`Kind::Conflict`] and has changed nothing: the site is then to be pointed at
+/// `staged` by its configuration.
+pub async fn swap(server: &Server, live: &str, staged: &str, aside: &str) -> Result<Swapped> {
+    let (old, new) = (preflight::inventory(server, live).await?, preflight::inventory(server, staged).await?);
+    for (database, inventory) in [(live, &old), (staged, &new)] {
+        let mut fixed: Vec<String> = inventory.triggers.keys().map(|n| format!("trigger {n}")).collect();
+        fixed.extend(inventory.views.keys().map(|n| format!("view {n}")));
+        fixed.extend(inventory.routines.keys().map(ToString::to_string));
+        fixed.extend(inventory.events.keys().map(|n| format!("event {n}")));
+        if let Some(first) = fixed.first() {
+            let more = fixed.len() - 1;
+            return Err(Error::new(
+                Kind::Conflict,
+                format!("{server}: `{database}` holds what cannot be moved: {first} and {more} more"),
+            ));
+        }
+    }
+    let moves = |inventory: &preflight::Inventory, from: &str, to: &str| -> Vec<String> {
+        let names = inventory.tables.keys().chain(&inventory.sequences);
+        names
+            .map(|n| {
+                format!("{}.{} TO {}.{}", identifier(from), identifier(n), identifier(to), identifier(n))
+            })
+            .collect()
+    };
+    let (out, into) = (moves(&old, live, aside), moves(&new, staged, live));
+    let schema = preflight::facts(server, live).await?;
+    let mut sql = format!(
+        "CREATE DATABASE {} CHARACTER SET {} COLLATE {};\n",
+        identifier(aside),
+        literal(&schema.charset),
+        literal(&schema.collation)
+    );
+    let all: Vec<String> = out.iter().chain(&into).cloned().collect();
+    if !all.is_empty() {
+        sql.push_str(&format!("RENAME TABLE {};\n", all.join(", ")));
+    }
+    if let Err(e) = server.lines(&sql).await {
+        // Only what this call made, and only while nothing was moved there.
+        if preflight::inventory(server, aside).await.is_ok_and(|i| i.tables.is_empty())
+            && e.kind() != Kind::Conflict
+        {
+            drop_database(server, aside).await.ok();
+        }
+        return Err(e);
+    }
+    drop_database(server, staged).await?;
+    Ok(Swapped { aside: aside.to_owned(), moved_aside: out.len(), moved_in: into.len() })
+}

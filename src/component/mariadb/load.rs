@@ -1,0 +1,208 @@
+//! Loading a dump into a new database, never over an old one.
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::connect::{identifier, literal};
+use super::scan::{Scan, Scanned};
+use super::{Server, Timeouts, fault, preflight};
+use crate::component::{PIECE_BYTES, Source};
+use crate::error::{Error, Kind, Result};
+use crate::host::{Exec, Input, Output};
+
+const LOAD: &str = include_str!("load.sh");
+const KNOWS_SANDBOX: &str = "\"$client\" --help | grep -q -e --sandbox && echo yes || echo no";
+
+/// The longest first line that may be the sandbox command.
+const FIRST_LINE_BYTES: usize = 256;
+
+/// How to load.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The new database's character set, as recorded.
+    pub charset: String,
+    /// The new database's collation, as recorded.
+    pub collation: String,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+}
+
+/// What was loaded.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the stream held; its digest is to be compared with the recorded one.
+    pub scanned: Scanned,
+    /// Objects whose definer does not exist here: they fail when used.
+    pub orphans: Vec<String>,
+}
+
+/// Makes a new database and loads a dump into it, stopping at the first error.
+///
+/// Fails with [`Kind::Conflict`] where the database is there already. After any other failure a half-filled
+/// database of that name is left, for the caller to drop.
+pub async fn load(server: &Server, database: &str, source: Source, options: &LoadOptions) -> Result<Loaded> {
+    let create = format!(
+        "CREATE DATABASE {} CHARACTER SET {} COLLATE {};",
+        identifier(database),
+        literal(&options.charset),
+        literal(&options.collation)
+    );
+    server.lines(&create).await?;
+    let keep_sandbox = server.run::<&str>(KNOWS_SANDBOX, [], "").await?.trim() == "yes";
+    let exec = server.exec(LOAD, [database]).await?;
+    let work = feed_and_wait(server, exec, source, keep_sandbox, options.timeouts);
+    let scanned = timeout(options.timeouts.stage, work).await.unwrap_or_else(|_| {
+        Err(Error::new(Kind::Timeout, format!("{server}: loading `{database}` took longer than it may")))
+    })?;
+    if !(scanned.header && scanned.trailer) {
+        return Err(Error::new(
+            Kind::Damaged,
+            format!("{server}: what was loaded into `{database}` is no whole dump"),
+        ));
+    }
+    let orphans = preflight::inventory(server, database).await?.orphans();
+    Ok(Loaded { scanned, orphans })
+}
+
+/// How feeding ended, apart from faults of the source.
+enum Fed {
+    All(Box<Scanned>),
+    /// The client does not read any more.
+    Refused(std::io::Error),
+}
+
+async fn feed_and_wait(
+    server: &Server,
+    exec: Exec,
+    source: Source,
+    keep_sandbox: bool,
+    timeouts: Timeouts,
+) -> Result<Scanned> {
+    let Exec { mut input, mut output } = exec;
+    let fed = {
+        let feed = feed(server, &mut input, source, keep_sandbox, timeouts);
+        let drain = drain(&mut output);
+        tokio::pin!(feed, drain);
+        tokio::select! {
+            fed = &mut feed => {
+                let fed = fed?;
+                timeout(timeouts.idle, drain)
+                    .await
+                    .map_err(|_| Error::new(Kind::Timeout, format!("{server}: loading does not end")))??;
+                Some(fed)
+            }
+            ended = &mut drain => { ended?; None }
+        }
+    };
+    let exit = output.exit().await?;
+    match fed {
+        _ if exit.code != 0 => Err(fault::of(&exit, server)),
+        Some(Fed::All(scanned)) => Ok(*scanned),
+        Some(Fed::Refused(e)) => Err(Error::new(Kind::Host, server.to_string()).caused_by(e)),
+        None => Err(Error::new(Kind::Host, format!("{server}: its client ended before the dump did"))),
+    }
+}
+
+async fn drain(output: &mut Output) -> Result<()> {
+    while output.next().await?.is_some() {}
+    Ok(())
+}
+
+async fn feed(
+    server: &Server,
+    input: &mut Input,
+    mut source: Source,
+    keep_sandbox: bool,
+    timeouts: Timeouts,
+) -> Result<Fed> {
+    let stuck = || Error::new(Kind::Timeout, format!("{server}: loading makes no progress"));
+    let mut scan = Scan::new();
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut first = FirstLine { keep: keep_sandbox, held: Some(Vec::new()) };
+    loop {
+        let read = timeout(timeouts.idle, source.read(&mut buffer)).await.map_err(|_| stuck())?;
+        let n = read.map_err(of_source)?;
+        scan.push(&buffer[..n]);
+        let bytes = if n == 0 { first.end() } else { first.pass(&buffer[..n]) };
+        match timeout(timeouts.idle, input.write_all(&bytes)).await.map_err(|_| stuck())? {
+            Ok(()) if n > 0 => {}
+            Ok(()) => break,
+            Err(e) => return Ok(Fed::Refused(e)),
+        }
+    }
+    match input.shutdown().await {
+        Ok(()) => Ok(Fed::All(Box::new(scan.finish()))),
+        Err(e) => Ok(Fed::Refused(e)),
+    }
+}
+
+/// Returns the fault that the repository's reader put into the stream, as it was.
+fn of_source(error: std::io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => own,
+        Err(io) => Error::new(Kind::Io, "the stream to load").caused_by(io),
+    }
+}
+
+/// Drops the sandbox command where the client does not know it.
+struct FirstLine {
+    keep: bool,
+    /// The first line so far; nothing when it has passed.
+    held: Option<Vec<u8>>,
+}
+
+impl FirstLine {
+    fn pass(&mut self, bytes: &[u8]) -> Bytes {
+        let Some(mut held) = self.held.take() else { return Bytes::copy_from_slice(bytes) };
+        held.extend_from_slice(bytes);
+        if held.len() < FIRST_LINE_BYTES && !held.contains(&b'\n') {
+            self.held = Some(held);
+            return Bytes::new();
+        }
+        self.judge(held)
+    }
+
+    fn end(&mut self) -> Bytes {
+        let held = self.held.take().unwrap_or_default();
+        self.judge(held)
+    }
+
+    fn judge(&self, held: Vec<u8>) -> Bytes {
+        let sandbox = held.starts_with(b"/*!999999\\-") || held.starts_with(b"/*M!999999\\-");
+        let line = held.iter().position(|b| *b == b'\n').map_or(held.len(), |at| at + 1);
+        let mut bytes = Bytes::from(held);
+        if sandbox && !self.keep { bytes.split_off(line) } else { bytes.split_off(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(keep: bool, text: &str, step: usize) -> String {
+        let mut first = FirstLine { keep, held: Some(Vec::new()) };
+        let mut out = Vec::new();
+        for piece in text.as_bytes().chunks(step) {
+            out.extend_from_slice(&first.pass(piece));
+        }
+        out.extend_from_slice(&first.end());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_sandbox_line_goes_only_to_clients_that_know_it() {
+        for mark in
+            ["/*!999999\\- enable the sandbox mode */ \n", "/*M!999999\\- enable the sandbox mode */\n"]
+        {
+            let text = format!("{mark}-- MariaDB dump\n{}", "x".repeat(1000));
+            for step in [1, 5, 4096] {
+                assert_eq!(passed(true, &text, step), text);
+                assert_eq!(passed(false, &text, step), text.strip_prefix(mark).unwrap());
+            }
+        }
+        let other = format!("-- MariaDB dump {}", "y".repeat(500));
+        assert_eq!(passed(false, &other, 7), other);
+        assert_eq!(passed(false, "", 7), "");
+    }
+}

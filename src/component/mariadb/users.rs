@@ -1,0 +1,114 @@
+//! Accounts: what is recorded of them, and how they come back.
+
+use std::net::IpAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::connect::{identifier, literal};
+use super::{Server, UserRecord};
+use crate::error::Result;
+
+/// An account to make for a site.
+#[derive(Debug, Clone)]
+pub struct NewUser {
+    /// Its name.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+    /// The database that it may do anything with.
+    pub database: String,
+}
+
+/// Reads the accounts that have rights on a database, with the statements that make them.
+pub(super) async fn recorded(server: &Server, database: &str) -> Result<Vec<UserRecord>> {
+    let accounts = format!(
+        "SELECT JSON_ARRAY(User, Host) FROM mysql.db WHERE {} LIKE Db AND User <> '' ORDER BY User, Host;",
+        literal(database)
+    );
+    let mut users = Vec::new();
+    for (user, host) in server.rows::<(String, String)>(&accounts).await? {
+        let account = format!("{}@{}", literal(&user), literal(&host));
+        let lines = server.lines(&format!("SHOW CREATE USER {account}; SHOW GRANTS FOR {account};")).await?;
+        let (create, grants) = lines.into_iter().partition::<Vec<_>, _>(|l| l.starts_with("CREATE USER"));
+        users.push(UserRecord { user, host, create: create.concat(), grants });
+    }
+    Ok(users)
+}
+
+/// Makes an account that may come from anywhere and do anything with its database; replaces one of that name.
+pub async fn create_user(server: &Server, new: &NewUser) -> Result<()> {
+    let account = format!("{}@'%'", literal(&new.user));
+    let sql = zeroize::Zeroizing::new(format!(
+        "CREATE OR REPLACE USER {account} IDENTIFIED BY {};\nGRANT ALL PRIVILEGES ON {}.* TO {account};",
+        literal(new.password.expose_secret()),
+        grantable(&new.database),
+    ));
+    server.lines(&sql).await?;
+    Ok(())
+}
+
+/// Makes recorded accounts again, with their passwords and with their rights on `from` now on `database`.
+///
+/// One that could only come from one address may come from anywhere: a container's address does not last.
+pub async fn recreate_users(server: &Server, users: &[UserRecord], from: &str, database: &str) -> Result<()> {
+    let statements: Vec<String> = users.iter().flat_map(|user| statements(user, from, database)).collect();
+    if !statements.is_empty() {
+        server.lines(&statements.join("\n")).await?;
+    }
+    Ok(())
+}
+
+fn statements(record: &UserRecord, from: &str, database: &str) -> Vec<String> {
+    let account = |host: &str| format!("{}@{}", identifier(&record.user), identifier(host));
+    let host = if record.host.parse::<IpAddr>().is_ok() { "%" } else { &record.host };
+    let moved = |statement: &str| statement.replacen(&account(&record.host), &account(host), 1);
+    let mut all =
+        vec![format!("{};", moved(&record.create).replacen("CREATE USER", "CREATE OR REPLACE USER", 1))];
+    for grant in &record.grants {
+        let mut grant = moved(grant);
+        for old in [grantable(from), identifier(from)] {
+            grant = grant.replacen(&format!(" ON {old}."), &format!(" ON {}.", grantable(database)), 1);
+        }
+        all.push(format!("{grant};"));
+    }
+    all
+}
+
+/// Quotes a database for GRANT, where `_` and `%` would stand for other characters.
+fn grantable(database: &str) -> String {
+    identifier(&database.replace('_', "\\_").replace('%', "\\%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(host: &str) -> UserRecord {
+        UserRecord {
+            user: "_1a".into(),
+            host: host.into(),
+            create: format!("CREATE USER `_1a`@`{host}` IDENTIFIED BY PASSWORD '*HASH'"),
+            grants: vec![
+                format!("GRANT USAGE ON *.* TO `_1a`@`{host}` IDENTIFIED BY PASSWORD '*HASH'"),
+                format!("GRANT ALL PRIVILEGES ON `_1a`.* TO `_1a`@`{host}`"),
+                format!("GRANT SELECT ON `\\_1a`.* TO `_1a`@`{host}`"),
+            ],
+        }
+    }
+
+    #[test]
+    fn an_account_bound_to_an_address_comes_back_for_every_address() {
+        let all = statements(&record("172.18.0.5"), "_1a", "_1a");
+        assert_eq!(all[0], "CREATE OR REPLACE USER `_1a`@`%` IDENTIFIED BY PASSWORD '*HASH';");
+        assert!(all.iter().all(|s| !s.contains("172.18.0.5")), "{all:?}");
+        assert!(statements(&record("localhost"), "_1a", "_1a")[0].contains("`_1a`@`localhost`"));
+    }
+
+    #[test]
+    fn rights_follow_the_database_to_its_new_name() {
+        let all = statements(&record("%"), "_1a", "new_db");
+        assert_eq!(all[2], "GRANT ALL PRIVILEGES ON `new\\_db`.* TO `_1a`@`%`;");
+        assert_eq!(all[3], "GRANT SELECT ON `new\\_db`.* TO `_1a`@`%`;");
+        assert!(all[1].contains(" ON *.* "));
+    }
+}
