@@ -31,7 +31,7 @@ pub async fn started(scope: &Scope, name: &str, options: &[&str]) -> Server {
 pub fn sql(server: &Server, database: &str, statements: &str) -> String {
     use std::io::Write;
     let mut child = std::process::Command::new("docker")
-        .args(["exec", "-i", "-e", &format!("MYSQL_PWD={ROOT_PASSWORD}"), &server.container])
+        .args(["exec", "-i", "-e", &format!("MYSQL_PWD={ROOT_PASSWORD}"), "-e", "HOME=/", &server.container])
         .args(["mariadb", "-uroot", "-N", "--comments", "--binary-mode", "--max-allowed-packet=1G", database])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

@@ -58,6 +58,12 @@ pub async fn drop_database(server: &Server, database: &str) -> Result<()> {
 /// `staged` by its configuration.
 pub async fn swap(server: &Server, live: &str, staged: &str, aside: &str) -> Result<Swapped> {
     let (old, new) = (preflight::inventory(server, live).await?, preflight::inventory(server, staged).await?);
+    if new.tables.is_empty() {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("{server}: `{staged}` holds nothing to put in place"),
+        ));
+    }
     for (database, inventory) in [(live, &old), (staged, &new)] {
         let mut fixed: Vec<String> = inventory.triggers.keys().map(|n| format!("trigger {n}")).collect();
         fixed.extend(inventory.views.keys().map(|n| format!("view {n}")));

@@ -87,7 +87,7 @@ struct Said {
 impl Said {
     fn read(stderr: &str) -> Said {
         let lines = || stderr.lines().map(str::trim).filter(|l| !l.is_empty());
-        let line = lines().find(|l| number(l).is_some()).or_else(|| lines().last()).unwrap_or_default();
+        let line = lines().find(|l| number(l).is_some()).or_else(|| lines().next_back()).unwrap_or_default();
         Said {
             line: line.to_owned(),
             number: number(line),

@@ -14,6 +14,9 @@ use crate::host::{Exec, Input, Output};
 const LOAD: &str = include_str!("load.sh");
 const KNOWS_SANDBOX: &str = "\"$client\" --help | grep -q -e --sandbox && echo yes || echo no";
 
+/// The most that the protocol allows.
+const PACKET_BYTES: u64 = 1 << 30;
+
 /// The longest first line that may be the sandbox command.
 const FIRST_LINE_BYTES: usize = 256;
 
@@ -49,12 +52,17 @@ pub async fn load(server: &Server, database: &str, source: Source, options: &Loa
         literal(&options.collation)
     );
     server.lines(&create).await?;
+    let packet = widen_packets(server).await;
     let keep_sandbox = server.run::<&str>(KNOWS_SANDBOX, [], "").await?.trim() == "yes";
     let exec = server.exec(LOAD, [database]).await?;
     let work = feed_and_wait(server, exec, source, keep_sandbox, options.timeouts);
     let scanned = timeout(options.timeouts.stage, work).await.unwrap_or_else(|_| {
         Err(Error::new(Kind::Timeout, format!("{server}: loading `{database}` took longer than it may")))
-    })?;
+    });
+    if let Some(packet) = packet {
+        server.lines(&format!("SET GLOBAL max_allowed_packet = {packet};")).await.ok();
+    }
+    let scanned = scanned?;
     if !(scanned.header && scanned.trailer) {
         return Err(Error::new(
             Kind::Damaged,
@@ -63,6 +71,18 @@ pub async fn load(server: &Server, database: &str, source: Source, options: &Loa
     }
     let orphans = preflight::inventory(server, database).await?.orphans();
     Ok(Loaded { scanned, orphans })
+}
+
+/// Lets the server take rows as long as those it was dumped from did; returns what the setting was.
+///
+/// The setting counts for new connections only and forgets itself at the next start; without the right to
+/// change it, rows up to the present setting load.
+async fn widen_packets(server: &Server) -> Option<u64> {
+    let rows: Vec<(u64,)> = server.rows("SELECT JSON_ARRAY(@@GLOBAL.max_allowed_packet);").await.ok()?;
+    let (present,) = *rows.first()?;
+    let widened = present < PACKET_BYTES
+        && server.lines(&format!("SET GLOBAL max_allowed_packet = {PACKET_BYTES};")).await.is_ok();
+    widened.then_some(present)
 }
 
 /// How feeding ended, apart from faults of the source.

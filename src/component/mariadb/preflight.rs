@@ -43,7 +43,8 @@ pub(super) struct Facts {
 pub(super) struct Inventory {
     pub(super) tables: BTreeMap<String, Table>,
     pub(super) sequences: BTreeSet<String>,
-    pub(super) views: BTreeMap<String, bool>,
+    /// Views, each with what stands in the way of dumping it.
+    pub(super) views: BTreeMap<String, Option<&'static str>>,
     pub(super) triggers: BTreeMap<String, Trigger>,
     pub(super) routines: BTreeMap<Routine, RoutineFacts>,
     pub(super) events: BTreeMap<String, String>,
@@ -123,6 +124,8 @@ pub(super) async fn inventory(server: &Server, database: &str) -> Result<Invento
         "SELECT JSON_ARRAY('table', TABLE_NAME, TABLE_TYPE, ENGINE, CAST(CREATE_TIME AS CHAR), TABLE_ROWS,
              TABLE_COMMENT <> 'VIEW')
            FROM information_schema.TABLES WHERE TABLE_SCHEMA = {db};
+         SELECT JSON_ARRAY('hidden', TABLE_NAME)
+           FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {db} AND VIEW_DEFINITION = '';
          SELECT JSON_ARRAY('trigger', TRIGGER_NAME, DEFINER, EVENT_OBJECT_TABLE)
            FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {db};
          SELECT JSON_ARRAY('routine', ROUTINE_NAME, DEFINER, LOWER(ROUTINE_TYPE), ROUTINE_DEFINITION IS NOT NULL,
@@ -150,7 +153,12 @@ impl Inventory {
         let (Some(what), Some(name)) = (text(0), text(1)) else { return };
         let second = text(2).unwrap_or_default();
         match (what.as_str(), second.as_str()) {
-            ("table", "VIEW") => drop(self.views.insert(name, !flag(6))),
+            ("table", "VIEW") => {
+                self.views.insert(name, flag(6).then_some("it refers to something that is not there"));
+            }
+            ("hidden", _) => {
+                self.views.entry(name).or_default().get_or_insert("the user may not see its definition");
+            }
             ("table", "SEQUENCE") => drop(self.sequences.insert(name)),
             ("table", kind) => {
                 let rows_estimate = row.get(5).and_then(Value::as_u64).unwrap_or_default();

@@ -41,6 +41,8 @@ pub struct DatabaseRecord {
     pub body_sha256: Sha256,
     /// Whether the dump was taken with `--routines`; a second dump that shall be equal needs the same.
     pub with_routines: bool,
+    /// Whether the dump was taken with `--events`.
+    pub with_events: bool,
     /// The dump's length, in bytes.
     pub size_bytes: u64,
     /// Who may use the database.
