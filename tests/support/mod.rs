@@ -3,7 +3,6 @@
 #![allow(
     dead_code,
     unused_imports,
-    unused_macros,
     clippy::unwrap_used,
     reason = "a test may panic, in the functions it calls too"
 )]
