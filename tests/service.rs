@@ -33,16 +33,24 @@ struct HandClock {
     now: watch::Sender<Timestamp>,
     /// The time at which the service's loop last went to sleep, having started all it would.
     asleep: watch::Sender<Timestamp>,
+    /// The time at which a failed job last began its pause before the second try.
+    pausing: watch::Sender<Timestamp>,
 }
 
 impl HandClock {
     fn new(now: &str) -> Arc<Self> {
-        let asleep = watch::Sender::new(Timestamp::MIN);
-        Arc::new(HandClock { now: watch::Sender::new(at(now)), asleep })
+        let never = || watch::Sender::new(Timestamp::MIN);
+        Arc::new(HandClock { now: watch::Sender::new(at(now)), asleep: never(), pausing: never() })
     }
 
     fn set(&self, now: &str) {
         self.now.send_replace(at(now));
+    }
+
+    /// Waits until a failed job pauses before its second try.
+    async fn paused(&self) {
+        let now = self.now();
+        soon(self.pausing.subscribe().wait_for(|at| *at == now)).await.unwrap();
     }
 
     /// Waits until the loop has started all it would at this time.
@@ -59,11 +67,17 @@ impl Clock for HandClock {
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        // Only the loop sleeps for so short a time, but for a second try.
-        if at.duration_since(self.now()) <= jiff::SignedDuration::from_mins(1) {
-            self.asleep.send_replace(self.now());
+        let now = self.now();
+        self.asleep.send_replace(now);
+        self.now.subscribe().wait_for(|n| *n >= at || *n < now).await.unwrap();
+    }
+
+    async fn sleep(&self, span: Duration) {
+        let end = self.now() + span;
+        if span <= Duration::from_secs(60) {
+            self.pausing.send_replace(self.now());
         }
-        self.now.subscribe().wait_for(|now| *now >= at).await.unwrap();
+        self.now.subscribe().wait_for(|now| *now >= end).await.unwrap();
     }
 }
 
@@ -308,6 +322,7 @@ async fn a_kill_and_nine_hours_of_downtime_give_exactly_one_catch_up() {
     service.until(host.clock.now(), |s| s.tenants[0].light == Light::Good).await;
     for hour in 12..24 {
         host.clock.set(&format!("2026-05-04T{hour}:00:00Z"));
+        host.clock.settled().await;
     }
     host.clock.set("2026-05-05T02:00:00Z");
     service.expect("backup byrne", "2026-05-05T02:00:00Z").await.good();
@@ -319,7 +334,9 @@ async fn a_kill_and_nine_hours_of_downtime_give_exactly_one_catch_up() {
 
 #[tokio::test]
 async fn nights_that_nobody_was_there_for_are_rows_and_not_holes() {
-    let host = Host::new("2026-05-04T01:00:00Z");
+    let (address, mut heard) = ear().await;
+    let mut host = Host::new("2026-05-04T01:00:00Z");
+    host.more = format!("[notify]\nwebhook = \"{address}/hook\"\n");
     host.serve().stop().await;
     host.clock.set("2026-05-07T11:00:00Z");
     let mut service = host.serve();
@@ -329,6 +346,13 @@ async fn nights_that_nobody_was_there_for_are_rows_and_not_holes() {
     service.stop().await;
     let words: Vec<Outcome> = outcomes(&host, "byrne", JobKind::Backup).into_iter().map(|(o, _)| o).collect();
     assert_eq!(words, [Outcome::Missed, Outcome::Missed, Outcome::Missed, Outcome::Good]);
+    // One notice a tenant, not one a night.
+    for tenant in ["byrne", "dickinson"] {
+        let (_, body) = heard.try_recv().unwrap();
+        assert!(body.contains(&format!("\"tenant\":\"{tenant}\"")), "{body}");
+        assert!(body.contains("nothing ran here at its time, nor at those of 2 earlier runs"), "{body}");
+    }
+    assert!(heard.try_recv().is_err());
 }
 
 #[tokio::test]
@@ -339,12 +363,34 @@ async fn a_clock_that_is_set_back_starts_nothing_twice() {
     service.expect("backup byrne", "2026-05-04T02:00:00Z").await.good();
     service.expect("backup dickinson", "2026-05-04T02:00:00Z").await.good();
     service.until(host.clock.now(), |s| s.tenants.iter().all(|t| t.light == Light::Good)).await;
-    host.clock.set("2026-05-04T01:30:00Z");
-    host.clock.set("2026-05-04T02:00:00Z");
-    host.clock.set("2026-05-04T02:30:00Z");
+    for again in
+        ["2026-05-04T01:30:00Z", "2026-05-04T02:00:00Z", "2026-05-04T02:30:00Z", "2016-05-04T02:30:00Z"]
+    {
+        host.clock.set(again);
+        host.clock.settled().await;
+    }
     host.clock.set("2026-05-05T02:00:00Z");
     service.expect("backup byrne", "2026-05-05T02:00:00Z").await.good();
     service.expect("backup dickinson", "2026-05-05T02:00:00Z").await.good();
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_years_behind_costs_no_night() {
+    let mut host = Host::new("2026-05-04T01:00:00Z");
+    host.tenants.truncate(1);
+    let mut service = host.serve();
+    host.clock.settled().await;
+    host.clock.set("2016-05-04T01:00:00Z");
+    host.clock.settled().await;
+    host.clock.set("2016-05-04T02:00:00Z");
+    service.expect("backup byrne", "2016-05-04T02:00:00Z").await.good();
+    service.until(host.clock.now(), |s| s.tenants[0].light == Light::Good).await;
+    host.clock.set("2026-05-05T02:00:00Z");
+    service.expect("backup byrne", "2026-05-05T02:00:00Z").await.good();
+    // By this clock, no Sunday had a drill for ten years.
+    service.expect("drill byrne", "2026-05-05T02:00:00Z").await.good();
+    service.until(host.clock.now(), |s| s.tenants[0].light == Light::Good).await;
     service.stop().await;
 }
 
@@ -406,13 +452,13 @@ async fn a_failure_that_may_pass_is_tried_once_more_before_anybody_is_told() {
     let mut service = host.serve();
     host.clock.set("2026-05-04T02:00:00Z");
     service.expect("backup byrne", "2026-05-04T02:00:00Z").await.fail(Kind::Store);
-    service.until(host.clock.now(), |s| s.tenants[0].last_backup.is_some()).await;
+    host.clock.paused().await;
     host.clock.set("2026-05-04T02:01:00Z");
     service.expect("backup byrne", "2026-05-04T02:01:00Z").await.good();
     service.until(host.clock.now(), |s| s.tenants[0].light == Light::Good).await;
     host.clock.set("2026-05-05T02:00:00Z");
     service.expect("backup byrne", "2026-05-05T02:00:00Z").await.fail(Kind::Store);
-    service.until(host.clock.now(), |s| s.is_bad()).await;
+    host.clock.paused().await;
     host.clock.set("2026-05-05T02:01:00Z");
     service.expect("backup byrne", "2026-05-05T02:01:00Z").await.fail(Kind::Store);
     let (_, body) = soon(heard.recv()).await.unwrap();

@@ -20,8 +20,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns the time.
     fn now(&self) -> Timestamp;
 
-    /// Waits until the clock shows `at` or later.
+    /// Waits until the clock shows `at` or later, or was set back.
     async fn sleep_until(&self, at: Timestamp);
+
+    /// Waits for a span of real time, however the clock is set meanwhile.
+    async fn sleep(&self, span: Duration);
 }
 
 /// The clock of this machine.
@@ -56,10 +59,14 @@ impl Clock for SystemClock {
 
     async fn sleep_until(&self, at: Timestamp) {
         let mut ticks = self.ticks.clone();
-        while let Ok(left) = Duration::try_from(at.duration_since(self.now())) {
-            if left.is_zero() {
+        let mut before = self.now();
+        loop {
+            let now = self.now();
+            let Ok(left) = Duration::try_from(at.duration_since(now)) else { return };
+            if left.is_zero() || now < before {
                 return;
             }
+            before = now;
             let wait = tokio::time::sleep(left.min(LOOK));
             tokio::select! {
                 () = wait => {}
@@ -69,6 +76,10 @@ impl Clock for SystemClock {
                 },
             }
         }
+    }
+
+    async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
     }
 }
 

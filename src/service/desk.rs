@@ -82,6 +82,13 @@ impl Desk {
         self.write(move |journal| journal.put(run)).await;
     }
 
+    pub(super) async fn see_again(&self, tenant: &TenantName, kind: JobKind, now: Timestamp) {
+        if open(&self.journal).runs().first_seen(tenant, kind).is_some_and(|seen| seen > now) {
+            let tenant = tenant.clone();
+            self.write(move |journal| journal.see(&tenant, kind, now)).await;
+        }
+    }
+
     /// Writes on a thread that may wait for the disk.
     async fn write(&self, work: impl FnOnce(&mut Journal) -> Result<()> + Send + 'static) {
         let journal = self.journal.clone();

@@ -111,14 +111,14 @@ impl<C: Clock, J: Jobs> Service<C, J> {
 
     async fn take_due(&mut self, config: &Config, tenant: &Tenant, kind: JobKind, now: Timestamp) {
         let Some(rule) = rule_of(config, tenant, kind) else { return };
+        // Nothing was first seen in the future: the clock was set back since.
+        self.desk.see_again(&tenant.name, kind, now).await;
         let mut past = self.desk.past(&tenant.name, kind, now);
         past.handled = self.queue.newest(&tenant.name, kind).map_or(past.handled, |q| q.max(past.handled));
         let Some(due) = schedule::due(&rule, &past, now) else { return };
         let run = |planned, trigger| Run::new(tenant.name.clone(), kind, planned, trigger);
-        for planned in due.missed {
-            let missed = run(planned, Trigger::Scheduled);
-            self.end(missed.ended(now, Outcome::Missed, "nothing ran here at its time".to_owned())).await;
-        }
+        let missed = due.missed.into_iter().map(|planned| run(planned, Trigger::Scheduled)).collect();
+        self.note_missed(missed, now).await;
         let trigger = match due.action {
             Action::Start => Trigger::Scheduled,
             Action::CatchUp => Trigger::CatchUp,
@@ -132,6 +132,19 @@ impl<C: Clock, J: Jobs> Service<C, J> {
             let reason = "the runs before it took until the next one was due";
             self.end(older.ended(now, Outcome::Missed, reason.to_owned())).await;
         }
+    }
+
+    /// Notes each run that was missed, and tells of the last one only: a long downtime is one event.
+    async fn note_missed(&self, mut missed: Vec<Run>, now: Timestamp) {
+        let reason = "nothing ran here at its time";
+        let Some(last) = missed.pop() else { return };
+        let earlier = missed.len();
+        for run in missed {
+            self.desk.put(run.ended(now, Outcome::Missed, reason.to_owned())).await;
+        }
+        let more =
+            if earlier > 0 { format!(", nor at those of {earlier} earlier runs") } else { String::new() };
+        self.end(last.ended(now, Outcome::Missed, format!("{reason}{more}"))).await;
     }
 
     /// Starts queued runs as far as tenants are idle and limits allow.

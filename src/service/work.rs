@@ -6,17 +6,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use jiff::SignedDuration;
-
 use super::clock::Clock;
 use super::desk::Desk;
 use super::jobs::Jobs;
 use super::run::{JobKind, JobReport, Outcome, Run};
 use crate::error::{Error, Kind, Result};
+use futures::FutureExt;
 
 /// How long a second try waits: long enough for a container or store that restarts.
-const PAUSE: SignedDuration = SignedDuration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// A run may take as long as this many of its stages; the verbs' own timeouts come first.
 pub(super) const STAGES: u32 = 4;
@@ -37,11 +35,10 @@ pub(super) async fn run<C: Clock, J: Jobs>(
     if !is_worth_a_second_try(error.kind()) {
         return run.concluded(clock.now(), first);
     }
-    let now = clock.now();
     let (tenant, kind, planned, trigger) = (run.tenant.clone(), run.kind, run.planned, run.trigger);
     tracing::warn!(tenant.name = %tenant, job = %kind, error = %error, "a run failed and is tried once more");
-    desk.put(run.concluded(now, first)).await;
-    clock.sleep_until(now.checked_add(PAUSE).unwrap_or(now)).await;
+    desk.put(run.concluded(clock.now(), first)).await;
+    clock.sleep(PAUSE).await;
     run = Run::new(tenant, kind, planned, trigger);
     run.attempt = desk.next_attempt(&run);
     run.started = Some(clock.now());
@@ -56,8 +53,6 @@ fn is_worth_a_second_try(kind: Kind) -> bool {
 }
 
 async fn once<C: Clock, J: Jobs>(clock: &C, jobs: &J, run: &Run, limit: Duration) -> Result<JobReport> {
-    let now = clock.now();
-    let end = SignedDuration::try_from(limit).ok().and_then(|limit| now.checked_add(limit).ok());
     let work = async {
         match run.kind {
             JobKind::Backup => jobs.backup(&run.tenant, run.trigger).await,
@@ -68,7 +63,7 @@ async fn once<C: Clock, J: Jobs>(clock: &C, jobs: &J, run: &Run, limit: Duration
         result = AssertUnwindSafe(work).catch_unwind() => result.unwrap_or_else(|_| {
             Err(Error::new(Kind::Bug, format!("the {} of {} panicked", run.kind, run.tenant)))
         }),
-        () = clock.sleep_until(end.unwrap_or(now)) => {
+        () = clock.sleep(limit) => {
             Err(Error::new(Kind::Timeout, format!("the {} of {} took longer than {limit:?}", run.kind, run.tenant)))
         }
     }
