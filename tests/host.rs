@@ -296,6 +296,31 @@ async fn a_sweep_removes_all_of_a_run_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn removing_a_container_leaves_the_volume_that_has_no_name() {
+    let scope = Scope::new("anonymous").await;
+    let mut spec = redis_spec(&scope, "c");
+    // The image declares /data: without a mount there it gets a volume of its own.
+    spec.mounts.clear();
+    scope.docker.create(&spec).await.unwrap();
+    let made = scope.docker.inspect(&spec.name).await.unwrap();
+    let volume = made.mounts[0].source.clone();
+    scope.docker.remove(&spec.name).await.unwrap();
+    assert!(scope.docker.try_inspect_volume(&volume).await.unwrap().is_some());
+    scope.docker.create(&made).await.unwrap();
+    assert_eq!(scope.docker.inspect(&spec.name).await.unwrap().mounts[0].source, volume);
+    scope.docker.remove(&spec.name).await.unwrap();
+    scope.docker.remove_volume(&volume).await.unwrap();
+    scope.docker.create(&redis_without_mounts(&scope)).await.unwrap();
+    let other = scope.docker.inspect(&spec.name).await.unwrap().mounts[0].source.clone();
+    scope.docker.remove_with_volumes(&spec.name).await.unwrap();
+    assert!(scope.docker.try_inspect_volume(&other).await.unwrap().is_none());
+}
+
+fn redis_without_mounts(scope: &Scope) -> ContainerSpec {
+    ContainerSpec { mounts: Vec::new(), ..redis_spec(scope, "c") }
+}
+
+#[tokio::test]
 async fn compose_projects_are_discovered() {
     let scope = Scope::new("discover").await;
     let mut spec = redis_spec(&scope, "c");

@@ -113,9 +113,18 @@ impl Docker {
         call(format_args!("container {container}"), self.client.rename_container(container, options)).await
     }
 
-    /// Removes a container, running or not, with its anonymous volumes; one that is not there counts as removed.
+    /// Removes a container, running or not, and leaves all its volumes; one that is not there counts as removed.
     pub async fn remove(&self, container: &str) -> Result<()> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        self.remove_container(container, false).await
+    }
+
+    /// Removes a container that Lifeboat made, with its anonymous volumes, whose data is lost.
+    pub async fn remove_with_volumes(&self, container: &str) -> Result<()> {
+        self.remove_container(container, true).await
+    }
+
+    async fn remove_container(&self, container: &str, volumes: bool) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(volumes).build();
         match self.client.remove_container(container, Some(options)).await {
             Err(e) if !fault::is_missing(&e) => Err(fault::of(e, format_args!("container {container}"))),
             _ => Ok(()),

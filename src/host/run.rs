@@ -125,7 +125,7 @@ impl Docker {
         let mut first: Option<Error> = None;
         for leftover in found {
             let outcome = match leftover.kind {
-                LeftoverKind::Container => self.remove(&leftover.name).await,
+                LeftoverKind::Container => self.remove_with_volumes(&leftover.name).await,
                 LeftoverKind::Network => self.remove_network(&leftover.name).await,
                 LeftoverKind::Volume => self.remove_volume(&leftover.name).await,
             };
