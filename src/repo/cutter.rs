@@ -30,9 +30,11 @@ pub enum Grain {
 
 impl Grain {
     /// Returns the cutter for a stream of ordinary size, raised fourfold `raises` times.
+    ///
+    /// docs/decisions/0001-chunk-size.md has the measurements.
     fn cutter(self, raises: u32) -> Cutter {
         let (name, min, average, max) = match self {
-            Grain::Rows => (PLAIN, 512, 2048, 16 * 1024),
+            Grain::Rows => (ROWS, 256, 1024, 16 * 1024),
             Grain::Files => (PLAIN, 4096, 16 * 1024, 128 * 1024),
         };
         let by = 4_u32.pow(raises);
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
 
     fn rows_cutter() -> Cutter {
-        Cutter { name: ROWS.to_owned(), ..Grain::Rows.cutter(0) }
+        Grain::Rows.cutter(0)
     }
 
     fn cut_in(cutter: &Cutter, segment: &[u8], pieces: &[usize]) -> Vec<usize> {

@@ -48,6 +48,25 @@ pub enum Digest {
     Segments(Sha256),
 }
 
+impl Digest {
+    /// Computes the digest of a stream from its segments.
+    ///
+    /// SHA-256 of one segment is its own; of several or none, it is that over each one's length (u64,
+    /// little-endian) and SHA-256.
+    pub fn of(segments: &[Segment]) -> Self {
+        use sha2::Digest as _;
+        if let [only] = segments {
+            return Digest::Whole(only.sha256);
+        }
+        let mut hash = sha2::Sha256::new();
+        for segment in segments {
+            hash.update(segment.size_bytes.to_le_bytes());
+            hash.update(segment.sha256.0);
+        }
+        Digest::Segments(Sha256(hash.finalize().into()))
+    }
+}
+
 /// One stream of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamRecord {

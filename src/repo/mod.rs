@@ -4,6 +4,7 @@
 //! where streams come from or go to.
 
 pub mod age_file;
+pub mod cache;
 pub mod certificate;
 pub mod check;
 pub mod chunk;
@@ -18,9 +19,11 @@ pub mod pack;
 pub mod reader;
 pub mod receipt;
 pub mod repository;
+pub mod reuse;
 pub mod seal;
 pub mod sign;
 pub mod snapshot;
+pub mod spool;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vault;

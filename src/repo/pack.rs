@@ -62,17 +62,21 @@ impl Table {
         }
     }
 
+    /// Returns the length of the whole skippable frame of a table with so many entries.
+    pub fn size_bytes(frames: usize, chunks: usize) -> usize {
+        OUTER_BYTES + FIXED_BYTES + FRAME_ENTRY_BYTES * frames + CHUNK_ENTRY_BYTES * chunks
+    }
+
     /// Returns the whole skippable frame.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let content =
-            FIXED_BYTES + FRAME_ENTRY_BYTES * self.frames.len() + CHUNK_ENTRY_BYTES * self.chunks.len();
-        let mut out = Vec::with_capacity(OUTER_BYTES + content);
+        let whole = Table::size_bytes(self.frames.len(), self.chunks.len());
+        let mut out = Vec::with_capacity(whole);
         let u32_le = |out: &mut Vec<u8>, n: usize| {
             let n = u32::try_from(n).expect("a pack's limits keep its table below 4 GiB");
             out.extend_from_slice(&n.to_le_bytes());
         };
         out.extend_from_slice(&SKIPPABLE);
-        u32_le(&mut out, content);
+        u32_le(&mut out, whole - OUTER_BYTES);
         out.extend_from_slice(&TABLE);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&self.epoch);
@@ -172,9 +176,7 @@ impl Table {
 
     /// Returns where each frame lies.
     pub fn layout(&self) -> Layout {
-        let content =
-            FIXED_BYTES + FRAME_ENTRY_BYTES * self.frames.len() + CHUNK_ENTRY_BYTES * self.chunks.len();
-        let mut at = (OUTER_BYTES + content) as u64;
+        let mut at = Table::size_bytes(self.frames.len(), self.chunks.len()) as u64;
         let mut holds = 0;
         let place = |f: &TableFrame| {
             let here = FramePlace { at, compressed: f.compressed, holds, decompressed: f.decompressed };

@@ -45,6 +45,15 @@ pub fn seal(
     Ok(PackRef { id: Sha256(counted.hash.finalize().into()), size_bytes: counted.size_bytes })
 }
 
+/// Bounds the size of the object that these frames make: age adds its header and 16 bytes to each 64 KiB.
+pub fn sealed_at_most(frames: &[Frame]) -> u64 {
+    const HEADER_BYTES: u64 = 8 * 1024;
+    let chunks: usize = frames.iter().map(|f| f.chunks.len()).sum();
+    let compressed: usize = frames.iter().map(|f| f.compressed.len()).sum();
+    let plaintext = (Table::size_bytes(frames.len(), chunks) + compressed) as u64;
+    HEADER_BYTES + plaintext + 16 * (plaintext / (64 * 1024) + 1)
+}
+
 /// Tells a full disk, which may have room later, from one that fails.
 pub fn disk_error(e: std::io::Error, what: &str) -> Error {
     use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
@@ -107,6 +116,7 @@ mod tests {
         let mut pack = Vec::new();
         let named = seal([0; 8], &frames(&[b"row 1\n", b"row 2\n"]), &recipient, &mut pack).unwrap();
         assert_eq!(named, PackRef { id: Sha256::of(&pack), size_bytes: pack.len() as u64 });
+        assert!(sealed_at_most(&frames(&[b"row 1\n", b"row 2\n"])) >= named.size_bytes);
 
         let content = zstd::decode_all(unlock(&pack, &identity).unwrap()).unwrap();
         assert_eq!(content, b"row 1\nrow 2\n");

@@ -3,42 +3,35 @@
 //! Owns the pipeline cut -> id -> known? extent : frame -> zstd -> pack -> age -> spool -> put, with bounded
 //! queues, and the cache behind it. Knows nothing of manifests, receipts or where streams come from.
 
-use std::collections::HashSet;
+mod assemble;
+mod ledger;
+mod stream;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use futures::StreamExt;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::chunk::DedupKey;
-use super::cutter::Grain;
-use super::extent::{PackRef, StreamRecord};
+use self::assemble::{Core, Pipes};
+use self::ledger::{Fault, Ledger, SharedLedger};
+use super::cache::index::Place;
+use super::cache::{Cache, Contents, Next, Whose, union};
+use super::chunk::{DedupKey, Namer};
+use super::cutter::{self, Grain};
+use super::extent::PackRef;
 use super::seal::VaultRecipient;
-use crate::error::{Error, Kind, Result};
-use crate::id::{ComponentName, PackId, Sha256, VaultId};
+use super::spool::Spool;
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::{ComponentName, PackId, VaultId};
 use crate::monitor::SharedMonitor;
 use crate::store::SharedStore;
 
-/// A segment's content by length and hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SegmentKey {
-    /// Its length.
-    pub size_bytes: u64,
-    /// Its SHA-256.
-    pub sha256: Sha256,
-}
-
-/// Where sealed packs wait for the store.
-#[derive(Debug, Clone)]
-pub struct SpoolOptions {
-    /// A folder for this tenant's packs alone: what a dead run left in it is removed.
-    pub folder: PathBuf,
-    /// The most bytes in it; less than two packs (40 MiB) is raised to that.
-    pub limit_bytes: u64,
-    /// How long the writer waits for room at once before it fails with [`Kind::Full`].
-    pub patience: Duration,
-    /// How many packs are put at the same time, 1 to 8.
-    pub uploads: usize,
-}
+pub use self::stream::StreamWriter;
+pub use super::cache::{Head, SegmentKey};
+pub use super::spool::SpoolOptions;
 
 /// What a backup needs to write packs.
 pub struct WriterOptions {
@@ -64,15 +57,6 @@ pub struct WriterOptions {
     pub monitor: SharedMonitor,
 }
 
-/// The last receipt that this host wrote for the tenant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// Its sequence number.
-    pub sequence: u64,
-    /// Its hash.
-    pub receipt: Sha256,
-}
-
 /// What the writer must know of the receipt that committed its snapshot.
 #[derive(Debug, Clone)]
 pub struct Commit {
@@ -92,24 +76,61 @@ pub struct Sealed {
 }
 
 /// Writes the streams of one backup.
-pub struct BackupWriter {}
+pub struct BackupWriter {
+    core: Arc<Core>,
+    /// The way into the pipeline and its last part; none once [`BackupWriter::finish`] was called.
+    pipes: Option<Pipes>,
+    assembler: Option<AbortOnDropHandle<Result<()>>>,
+    /// Held by each open stream too.
+    open: Arc<()>,
+}
 
 impl BackupWriter {
     /// Opens the cache, resolves what an earlier run left, and starts the pipeline.
     ///
     /// [`Kind::Locked`] where another writer has the cache open. A damaged cache is told to the monitor and starts empty.
-    pub async fn open(_options: WriterOptions) -> Result<BackupWriter> {
-        Err(unwritten())
+    pub async fn open(options: WriterOptions) -> Result<BackupWriter> {
+        let WriterOptions { store, pack_prefix, recipient, dedup_key, monitor, .. } = &options;
+        let whose = Whose { vault: options.vault.clone(), epoch: dedup_key.epoch() };
+        let (folder, void, fresh) = (options.cache_folder.clone(), options.void.clone(), options.fresh);
+        let opening = tokio::task::spawn_blocking(move || Cache::open(&folder, whose, &void, fresh));
+        let (cache, mut contents, problem) = opening.await.context(Kind::Bug, "opening the cache")??;
+        if let Some(problem) = problem {
+            monitor.problem(&problem);
+        }
+        // Under the cache's lock: nobody else's packs are in the spool.
+        let spool = Spool::open(&options.spool, Arc::clone(store), pack_prefix)?;
+        resolve(&cache, &mut contents, &spool).await?;
+        let core = Arc::new(Core {
+            namer: Namer::new(dedup_key),
+            epoch: dedup_key.epoch(),
+            recipient: Arc::clone(recipient),
+            monitor: Arc::clone(monitor),
+            cache,
+            spool,
+            ledger: SharedLedger::new(Ledger::new(contents)),
+            fault: Fault::default(),
+            added_bytes: AtomicU64::new(0),
+            threads: TaskTracker::new(),
+        });
+        let (pipes, tickets) = Pipes::start(&core);
+        let assembler = tokio::spawn(assemble::run(Arc::clone(&core), tickets));
+        Ok(BackupWriter {
+            core,
+            pipes: Some(pipes),
+            assembler: Some(AbortOnDropHandle::new(assembler)),
+            open: Arc::new(()),
+        })
     }
 
     /// Returns the head that the last commit left in the cache.
     pub fn head(&self) -> Option<Head> {
-        None
+        self.core.ledger.lock().contents.head
     }
 
     /// Tells whether this content needs not be read again; then [`StreamWriter::known`] takes it.
-    pub fn knows(&self, _segment: &SegmentKey) -> bool {
-        false
+    pub fn knows(&self, segment: &SegmentKey) -> bool {
+        self.core.ledger.lock().segment(segment).is_some()
     }
 
     /// Begins a stream of a component, named as in the format (`sql`, `tar`, `list`).
@@ -118,60 +139,115 @@ impl BackupWriter {
     /// Several streams may be written at the same time.
     pub fn begin(
         &self,
-        _component: ComponentName,
-        _stream: &str,
-        _grain: Grain,
-        _expected_bytes: Option<u64>,
+        component: ComponentName,
+        stream: &str,
+        grain: Grain,
+        expected_bytes: Option<u64>,
     ) -> Result<StreamWriter> {
-        Err(unwritten())
+        let Some(pipes) = self.pipes.clone() else {
+            return Err(Error::new(Kind::Bug, "a stream begins after the last pack was closed"));
+        };
+        let before = self.core.ledger.lock().contents.streams.get(&(component, stream.to_owned())).cloned();
+        let (cutter, size_bytes) = before.map_or((None, 0), |(cutter, size)| (Some(cutter), size));
+        let expected_bytes = expected_bytes.unwrap_or(0).max(size_bytes);
+        let chosen = cutter::choose(grain, expected_bytes, cutter.as_ref());
+        if cutter.is_some_and(|before| before != chosen) {
+            let note = format!(
+                "{component}/{stream} is cut anew at {} bytes: it is written whole once",
+                chosen.average
+            );
+            self.core.monitor.note(&note);
+        }
+        StreamWriter::start(&self.core, pipes, Arc::clone(&self.open), component, stream, chosen)
     }
 
     /// Waits until all packs are durable; no stream can be begun any more.
     ///
     /// Streams still open fail it with [`Kind::Bug`]. Aborted streams are in no record; their packs stay for the next run.
     pub async fn finish(&mut self) -> Result<Sealed> {
-        Err(unwritten())
+        if Arc::strong_count(&self.open) > 1 {
+            return Err(Error::new(Kind::Bug, "a stream is still open when the last pack is to be closed"));
+        }
+        self.pipes.take();
+        let Some(assembler) = self.assembler.take() else {
+            return Err(Error::new(Kind::Bug, "the pack writer was finished before"));
+        };
+        assembler.await.context(Kind::Bug, "assembling packs")??;
+        Ok(Sealed {
+            packs: self.core.ledger.lock().pack_list(),
+            added_bytes: self.core.added_bytes.load(Ordering::Relaxed),
+        })
     }
 
     /// Advances the cache to the snapshot whose receipt was written.
     ///
     /// An error costs the next run more uploads, never this snapshot.
-    pub async fn committed(self, _commit: Commit) -> Result<()> {
-        Err(unwritten())
+    pub async fn committed(self, commit: Commit) -> Result<()> {
+        let core = Arc::clone(&self.core);
+        let advancing = tokio::task::spawn_blocking(move || advance(&core, &commit));
+        let advanced = advancing.await.context(Kind::Bug, "writing the cache")?;
+        self.abandon().await;
+        advanced
     }
 
     /// Ends the run without a snapshot, waiting for its threads; sealed packs that reached the store are reused by the next.
-    pub async fn abandon(self) {}
+    ///
+    /// Streams must have been dropped before.
+    pub async fn abandon(self) {
+        let BackupWriter { core, pipes, assembler, .. } = self;
+        drop(pipes);
+        if let Some(assembler) = assembler {
+            assembler.abort();
+            // Cancelled or failed: the run is given up either way.
+            drop(assembler.await);
+        }
+        core.threads.close();
+        core.threads.wait().await;
+    }
 }
 
-/// Writes one stream. Dropping it is [`StreamWriter::abort`].
-pub struct StreamWriter {}
-
-impl StreamWriter {
-    /// Appends bytes to the open segment; waits while the pipeline is full.
-    pub async fn write(&mut self, _bytes: Bytes) -> Result<()> {
-        Err(unwritten())
+/// Asks the store for packs of which an earlier run did not hear.
+async fn resolve(cache: &Cache, contents: &mut Contents, spool: &Spool) -> Result<()> {
+    const AT_ONCE: usize = 4;
+    let doubtful: Vec<u32> = contents.in_doubt.keys().copied().collect();
+    let heads: Vec<_> = doubtful.iter().map(|&n| (n, contents.packs[n as usize])).collect();
+    let asked = futures::stream::iter(heads).map(|(number, head)| async move {
+        let pack = PackRef { id: head.id, size_bytes: head.size_bytes };
+        Ok::<_, Error>((number, head.id, spool.is_there(pack).await?))
+    });
+    let mut answers = asked.buffer_unordered(AT_ONCE);
+    while let Some(answer) = answers.next().await {
+        let (number, id, is_there) = answer?;
+        contents.resolve(number, is_there);
+        if is_there {
+            cache.stored(id)?;
+        }
     }
-
-    /// Ends the open segment; an empty one leaves no trace.
-    pub async fn cut(&mut self) -> Result<()> {
-        Err(unwritten())
-    }
-
-    /// Appends a segment that is known, ending the open one; [`Kind::Bug`] where it is not.
-    pub async fn known(&mut self, _segment: SegmentKey) -> Result<()> {
-        Err(unwritten())
-    }
-
-    /// Ends the stream and says where its bytes lie; packs may still be on their way.
-    pub async fn finish(self) -> Result<StreamRecord> {
-        Err(unwritten())
-    }
-
-    /// Gives the stream up: it is in no record, the pipeline goes on.
-    pub fn abort(self) {}
+    Ok(())
 }
 
-fn unwritten() -> Error {
-    Error::new(Kind::Bug, "the pack writer is not written yet")
+/// Writes the cache as it is after a commit.
+fn advance(core: &Core, commit: &Commit) -> Result<()> {
+    let ledger = core.ledger.lock();
+    let mut live: BTreeMap<ComponentName, Vec<Place>> = ledger.live.clone();
+    let mut segments: HashMap<_, _> = ledger.segments.clone();
+    for component in &commit.failed {
+        let places = live.entry(*component).or_default();
+        places.extend(ledger.contents.live.get(component).into_iter().flatten());
+        for (_, spots) in ledger.given_up.iter().filter(|(whose, _)| whose == component) {
+            places.extend(ledger.resolve(spots)?);
+        }
+        *places = union(places.iter().copied());
+        for (key, known) in ledger.contents.segments.iter().filter(|(_, k)| k.component == *component) {
+            segments.entry(*key).or_insert_with(|| known.clone());
+        }
+    }
+    core.cache.commit(&Next {
+        head: commit.head,
+        packs: &ledger.contents.packs,
+        index: &ledger.contents.index,
+        live: &live,
+        segments: &segments,
+        streams: &ledger.contents.streams,
+    })
 }

@@ -1,0 +1,279 @@
+//! One stream on its way: its thread cuts, names and looks up chunks, and gathers new ones into frames.
+//!
+//! Owns the first half of the pipeline, for one stream. What it cannot finish it leaves behind for the next run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256 as Hasher};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::cache::SegmentKey;
+use super::super::cutter::Cutting;
+use super::super::extent::{Cutter, Digest, Segment, StreamRecord};
+use super::super::frame::RawFrame;
+use super::assemble::{Core, Pipes};
+use super::ledger::{Finished, Spot, push_spot};
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::{ChunkId, ComponentName, Sha256};
+use crate::monitor::Counter;
+
+/// How much a source may run ahead of the cutter: at 256 KiB a piece, 4 MiB.
+const WAITING_PIECES: usize = 16;
+
+/// Longer pieces are cut in steps of this, so that the cutter's buffer stays small.
+const STEP_BYTES: usize = 256 * 1024;
+
+/// What a stream's thread is asked to do, in order.
+enum Step {
+    Bytes(Bytes),
+    Cut,
+    Known(SegmentKey),
+    Finish(oneshot::Sender<StreamRecord>),
+}
+
+/// Writes one stream. Dropping it is [`StreamWriter::abort`].
+pub struct StreamWriter {
+    steps: mpsc::Sender<Step>,
+    core: Arc<Core>,
+    /// Counts the streams that are open.
+    _open: Arc<()>,
+}
+
+impl StreamWriter {
+    pub(super) fn start(
+        core: &Arc<Core>,
+        pipes: Pipes,
+        open: Arc<()>,
+        component: ComponentName,
+        stream: &str,
+        cutter: Cutter,
+    ) -> Result<StreamWriter> {
+        let (steps, queue) = mpsc::channel(WAITING_PIECES);
+        let thread = StreamThread {
+            component,
+            stream: stream.to_owned(),
+            cutting: Cutting::new(&cutter)?,
+            cutter,
+            gather: Gather {
+                core: Arc::clone(core),
+                pipes,
+                raw: RawFrame::default(),
+                fresh: HashMap::new(),
+                number: None,
+                spots: Vec::new(),
+            },
+            hash: Hasher::new(),
+            size_bytes: 0,
+            segments: Vec::new(),
+        };
+        core.threads.spawn_blocking(move || thread.run(queue));
+        Ok(StreamWriter { steps, core: Arc::clone(core), _open: open })
+    }
+
+    async fn step(&mut self, step: Step) -> Result<()> {
+        self.steps.send(step).await.map_err(|_| self.core.fault.error())
+    }
+
+    /// Appends bytes to the open segment; waits while the pipeline is full.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.step(Step::Bytes(bytes)).await
+    }
+
+    /// Ends the open segment; an empty one leaves no trace.
+    pub async fn cut(&mut self) -> Result<()> {
+        self.step(Step::Cut).await
+    }
+
+    /// Appends a segment that is known, ending the open one; [`Kind::Bug`] where it is not.
+    pub async fn known(&mut self, segment: SegmentKey) -> Result<()> {
+        if self.core.ledger.lock().segment(&segment).is_none() {
+            let what = format!("segment {} is not known, but was not read", segment.sha256.short());
+            return Err(Error::new(Kind::Bug, what));
+        }
+        self.step(Step::Known(segment)).await
+    }
+
+    /// Ends the stream and says where its bytes lie; packs may still be on their way.
+    pub async fn finish(mut self) -> Result<StreamRecord> {
+        let (reply, answer) = oneshot::channel();
+        self.step(Step::Finish(reply)).await?;
+        answer.await.map_err(|_| self.core.fault.error())
+    }
+
+    /// Gives the stream up: it is in no record, the pipeline goes on.
+    pub fn abort(self) {}
+}
+
+struct StreamThread {
+    component: ComponentName,
+    stream: String,
+    cutter: Cutter,
+    cutting: Cutting,
+    gather: Gather,
+    /// The open segment.
+    hash: Hasher,
+    size_bytes: u64,
+    /// Those before it.
+    segments: Vec<(SegmentKey, Vec<Spot>)>,
+}
+
+/// Takes chunks: finds those that are known, gathers the others into frames.
+struct Gather {
+    core: Arc<Core>,
+    pipes: Pipes,
+    /// The frame being gathered, and its chunks by id; other streams learn of them when it is sent.
+    raw: RawFrame,
+    fresh: HashMap<ChunkId, Spot>,
+    number: Option<u32>,
+    /// Where the chunks of the open segment lie.
+    spots: Vec<Spot>,
+}
+
+impl StreamThread {
+    fn run(mut self, mut queue: mpsc::Receiver<Step>) {
+        while let Some(step) = queue.blocking_recv() {
+            let done = match step {
+                Step::Bytes(bytes) => self.bytes(&bytes),
+                Step::Cut => self.end_segment(),
+                Step::Known(segment) => self.known(segment),
+                Step::Finish(reply) => {
+                    match self.finish() {
+                        // Whoever does not wait for the record does not want it: the snapshot is not committed.
+                        Ok(record) => drop(reply.send(record)),
+                        Err(e) => self.fail(&e),
+                    }
+                    return;
+                }
+            };
+            if let Err(e) = done {
+                return self.fail(&e);
+            }
+        }
+        self.give_up();
+    }
+
+    fn fail(&self, error: &Error) {
+        if error.kind() != Kind::Interrupted {
+            self.gather.core.fault.set(error);
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.gather.core.monitor.count(Counter::SourceBytes, bytes.len() as u64);
+        for step in bytes.chunks(STEP_BYTES) {
+            self.hash.update(step);
+            self.size_bytes += step.len() as u64;
+            self.cutting.push(step, |chunk| self.gather.chunk(chunk))?;
+        }
+        Ok(())
+    }
+
+    fn end_segment(&mut self) -> Result<()> {
+        self.cutting.end(|chunk| self.gather.chunk(chunk))?;
+        let sha256 = Sha256(std::mem::take(&mut self.hash).finalize().into());
+        let key = SegmentKey { size_bytes: std::mem::take(&mut self.size_bytes), sha256 };
+        if key.size_bytes > 0 {
+            self.segments.push((key, std::mem::take(&mut self.gather.spots)));
+        }
+        Ok(())
+    }
+
+    fn known(&mut self, key: SegmentKey) -> Result<()> {
+        self.end_segment()?;
+        let ledger = self.gather.core.ledger.lock();
+        let segment = ledger.segment(&key).ok_or_else(|| Error::new(Kind::Bug, "segment is not known"))?;
+        let spots = segment.places.iter().map(|p| Spot::Pack(*p)).collect();
+        drop(ledger);
+        self.segments.push((key, spots));
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<StreamRecord> {
+        self.end_segment()?;
+        self.gather.send_frame()?;
+        if !self.gather.pipes.barrier() {
+            return Err(closed());
+        }
+        let mut ledger = self.gather.core.ledger.lock();
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for (key, spots) in self.segments.drain(..) {
+            segments.push((key, ledger.resolve(&spots)?));
+        }
+        let keys: Vec<SegmentKey> = segments.iter().map(|(key, _)| *key).collect();
+        let extents = ledger.adopt(Finished {
+            component: self.component,
+            stream: self.stream.clone(),
+            cutter: self.cutter.clone(),
+            segments,
+        });
+        drop(ledger);
+        let segment = |(key, extents): (&SegmentKey, _)| Segment {
+            size_bytes: key.size_bytes,
+            sha256: key.sha256,
+            extents,
+        };
+        let segments: Vec<Segment> = keys.iter().zip(extents).map(segment).collect();
+        Ok(StreamRecord {
+            component: self.component,
+            stream: self.stream.clone(),
+            cutter: self.cutter.clone(),
+            size_bytes: keys.iter().map(|key| key.size_bytes).sum(),
+            digest: Digest::of(&segments),
+            segments,
+        })
+    }
+
+    /// Leaves what was cut so far to the next run: it may find it again.
+    fn give_up(&mut self) {
+        if self.end_segment().is_ok() && self.gather.send_frame().is_ok() {
+            let spots = self.segments.drain(..).flat_map(|(_, spots)| spots).collect();
+            self.gather.core.ledger.lock().given_up.push((self.component, spots));
+        }
+    }
+}
+
+impl Gather {
+    fn chunk(&mut self, chunk: &[u8]) -> Result<()> {
+        let id = self.core.namer.id(chunk);
+        let known = self.fresh.get(&id).copied().or_else(|| self.core.ledger.lock().find(&id));
+        let spot = match known {
+            Some(spot) => spot,
+            None => self.new_chunk(id, chunk)?,
+        };
+        push_spot(&mut self.spots, spot);
+        Ok(())
+    }
+
+    fn new_chunk(&mut self, id: ChunkId, chunk: &[u8]) -> Result<Spot> {
+        if !self.raw.takes(chunk.len()) {
+            self.send_frame()?;
+        }
+        let core = &self.core;
+        let frame = *self.number.get_or_insert_with(|| core.ledger.lock().new_frame());
+        let offset = self.raw.push(id, chunk);
+        let length = u32::try_from(chunk.len()).context(Kind::Bug, "chunk longer than 4 GiB")?;
+        let spot = Spot::Frame { frame, offset, length };
+        self.fresh.insert(id, spot);
+        Ok(spot)
+    }
+
+    fn send_frame(&mut self) -> Result<()> {
+        let Some(number) = self.number.take() else { return Ok(()) };
+        let raw = std::mem::take(&mut self.raw);
+        self.fresh.clear();
+        self.core.monitor.count(Counter::NewBytes, raw.bytes.len() as u64);
+        let chunks = raw.chunks.clone();
+        if !self.pipes.send(number, raw) {
+            return Err(closed());
+        }
+        // Only now: a stream that refers to this frame is resolved behind a barrier that must come after it.
+        self.core.ledger.lock().announce(number, &chunks);
+        Ok(())
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Kind::Interrupted, "the pipeline has ended")
+}
