@@ -1,1 +1,11 @@
-//! (to be written)
+//! One verb a file: what a backup, a restore or a drill is, as a recipe of named steps.
+//!
+//! Here the repository and the components meet. Verbs return values and report progress to a monitor; they never print.
+
+pub mod appliance;
+pub mod drill;
+pub mod hold;
+pub mod init;
+pub mod keys;
+pub mod kit;
+pub mod state;

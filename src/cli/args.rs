@@ -1,0 +1,356 @@
+//! The command line's shape: every verb, its options, an example and its exit codes.
+//!
+//! Owns words and help texts only; `dispatch` gives them meaning.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::id::{ComponentName, SnapshotId, TenantName};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 failed   2 usage or configuration   3 partial   4 check or drill found a fault
+  10 no repository   11 locked   12 wrong key   130 interrupted";
+
+/// Assembles a verb's closing help: examples, then the exit codes.
+macro_rules! after {
+    ($examples:literal) => {
+        concat!(
+            "Examples:\n",
+            $examples,
+            "\n\nExit codes:\n  0 done   1 failed   2 usage or configuration   3 partial   4 check or drill found a ",
+            "fault\n  10 no repository   11 locked   12 wrong key   130 interrupted"
+        )
+    };
+}
+
+/// Encrypted backup and proven recovery for ERPNext tenants in Docker.
+#[derive(Debug, Parser)]
+#[command(name = "lifeboat", version, after_help = EXIT_CODES, propagate_version = true)]
+pub struct Cli {
+    /// Folder with lifeboat.toml, policies/ and tenants/
+    #[arg(long, global = true, env = "LIFEBOAT_CONFIG", default_value = "/etc/lifeboat", value_name = "DIR")]
+    pub config: PathBuf,
+    /// Print one JSON object a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results only, no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Log more (once: info, twice: debug) to standard error
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Every verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a new repository, its operator keys and the recovery kit, and certify this host
+    #[command(after_help = after!("  lifeboat init --kit /media/usb/kit.txt --drills elsewhere\n  lifeboat init --kit kit.txt --drills here --operator age1…"))]
+    Init(InitArgs),
+    /// Show, certify and rewrap keys
+    #[command(subcommand)]
+    Keys(KeysVerb),
+    /// Back tenants up now
+    #[command(after_help = after!("  lifeboat backup\n  lifeboat backup byrne --label 'before the upgrade' --pin 2027-03-31"))]
+    Backup(BackupArgs),
+    /// Say for each tenant whether it is recoverable, and how old that proof is
+    #[command(after_help = after!("  lifeboat status\n  lifeboat status --json | jq .tenant"))]
+    Status(StatusArgs),
+    /// List snapshots
+    #[command(after_help = after!("  lifeboat snapshots byrne"))]
+    Snapshots(SnapshotsArgs),
+    /// Show one snapshot: receipt, and with an identity its components
+    #[command(after_help = after!("  lifeboat show byrne latest --identity kit.txt"))]
+    Show(ShowArgs),
+    /// Pause a tenant's backups until a date, with a reason
+    #[command(after_help = after!("  lifeboat hold byrne --until 2026-12-01 --reason 'moving servers'\n  lifeboat hold byrne --release"))]
+    Hold(HoldArgs),
+    /// Bring a tenant back
+    #[command(after_help = after!("  lifeboat restore byrne --identity kit.txt --dry-run\n  lifeboat restore byrne --identity kit.txt\n  lifeboat restore byrne --identity kit.txt --yes-overwrite byrne\n  lifeboat restore byrne --identity kit.txt --into byrne-test"))]
+    Restore(RestoreArgs),
+    /// Browse and fetch single files of a snapshot
+    #[command(subcommand)]
+    Files(FilesVerb),
+    /// Verify what the store holds
+    #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check byrne --identity kit.txt"))]
+    Check(CheckArgs),
+    /// Restore a tenant into a fresh isolated one, prove it equal, time it, tear it down
+    #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports"))]
+    Drill(DrillArgs),
+    /// Print a tenant file for each compose project that Docker runs here
+    #[command(after_help = after!("  lifeboat discover\n  lifeboat discover --project byrne > /etc/lifeboat/tenants/byrne.toml"))]
+    Discover(DiscoverArgs),
+    /// Check the configuration
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Run the nightly service
+    #[command(after_help = after!("  lifeboat serve"))]
+    Serve(ServeArgs),
+}
+
+/// Where drills run; decides whether this host may hold an identity that reads backups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DrillsRun {
+    /// On this host, unattended: this host then can read its backups
+    Here,
+    /// On another machine
+    Elsewhere,
+    /// On this host, after an operator unlocked it
+    Unlocked,
+}
+
+/// Options of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where to write the recovery kit; take it off this host
+    #[arg(long, value_name = "FILE")]
+    pub kit: PathBuf,
+    /// Where drills run; asked for when left out
+    #[arg(long, value_enum)]
+    pub drills: Option<DrillsRun>,
+    /// An operator's age recipient to use besides those in the configuration; without any, one is made
+    #[arg(long, value_name = "AGE1…")]
+    pub operator: Vec<String>,
+    /// Never ask; fail where an answer is missing
+    #[arg(long)]
+    pub non_interactive: bool,
+}
+
+/// Verbs below `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// List the root, host certificates, vaults and who can read, sign and delete
+    #[command(after_help = after!("  lifeboat keys list"))]
+    List,
+    /// Certify this host for the tenants in its configuration (needs the root of the recovery kit)
+    #[command(after_help = after!("  lifeboat keys certify --kit kit.txt"))]
+    Certify(CertifyArgs),
+    /// Wrap every vault to the configured operators again (needs an identity)
+    #[command(after_help = after!("  lifeboat keys rewrap --identity kit.txt"))]
+    Rewrap(IdentityArgs),
+}
+
+/// Options of `keys certify`.
+#[derive(Debug, Args)]
+pub struct CertifyArgs {
+    /// The recovery kit
+    #[arg(long, value_name = "FILE")]
+    pub kit: PathBuf,
+}
+
+/// How an identity that opens backups is given.
+#[derive(Debug, Args, Default)]
+pub struct IdentityArgs {
+    /// An age identity file or a recovery kit, or - for standard input
+    #[arg(long, short, value_name = "FILE|-")]
+    pub identity: Option<PathBuf>,
+}
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Tenants; all configured ones when none is named
+    pub tenants: Vec<TenantName>,
+    /// A text kept, encrypted, with the snapshot
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+    /// Keep the snapshot at least until this date (2027-03-31) or time
+    #[arg(long, value_name = "UNTIL")]
+    pub pin: Option<String>,
+    /// Say what would be backed up, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Tenants; all configured ones when none is named
+    pub tenants: Vec<TenantName>,
+}
+
+/// Options of `snapshots`.
+#[derive(Debug, Args)]
+pub struct SnapshotsArgs {
+    /// Tenants; all in the repository when none is named
+    pub tenants: Vec<TenantName>,
+}
+
+/// A snapshot by its id, or the newest whole one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The newest whole snapshot.
+    Latest,
+    /// This one.
+    Id(SnapshotId),
+}
+
+impl std::str::FromStr for Which {
+    type Err = crate::error::Error;
+    fn from_str(s: &str) -> crate::error::Result<Self> {
+        if s == "latest" { Ok(Which::Latest) } else { s.parse().map(Which::Id) }
+    }
+}
+
+/// Options of `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Which; a snapshot id or latest
+    #[arg(default_value = "latest")]
+    pub snapshot: Which,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub identity: IdentityArgs,
+}
+
+/// Options of `hold`.
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Until when (2026-12-01)
+    #[arg(long, required_unless_present = "release")]
+    pub until: Option<String>,
+    /// Why
+    #[arg(long, required_unless_present = "release")]
+    pub reason: Option<String>,
+    /// End the hold
+    #[arg(long, conflicts_with_all = ["until", "reason"])]
+    pub release: bool,
+}
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Which; a snapshot id or latest
+    #[arg(long, short, default_value = "latest")]
+    pub snapshot: Which,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub identity: IdentityArgs,
+    /// Restore under another name; starts muted unless --live
+    #[arg(long, value_name = "NEW")]
+    pub into: Option<TenantName>,
+    /// With --into: mail, scheduler and integrations stay as they were
+    #[arg(long, requires = "into")]
+    pub live: bool,
+    /// Only these components
+    #[arg(long, value_name = "COMPONENT")]
+    pub only: Vec<ComponentName>,
+    /// Load the job queue too (jobs may run twice)
+    #[arg(long)]
+    pub with_queue: bool,
+    /// Allow what is there to be moved aside: repeat the tenant's name
+    #[arg(long, value_name = "TENANT")]
+    pub yes_overwrite: Option<TenantName>,
+    /// Print the plan, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Without configuration or state: open the repository this kit describes
+    #[arg(long, value_name = "FILE")]
+    pub kit: Option<PathBuf>,
+}
+
+/// Verbs below `files`.
+#[derive(Debug, Subcommand)]
+pub enum FilesVerb {
+    /// List the files of a snapshot
+    #[command(after_help = after!("  lifeboat files ls byrne latest private/files --identity kit.txt"))]
+    Ls(FilesArgs),
+    /// Write one file to standard output
+    #[command(after_help = after!("  lifeboat files cat byrne latest private/files/a.pdf --identity kit.txt > a.pdf"))]
+    Cat(FilesArgs),
+    /// Write files below a path into a folder
+    #[command(after_help = after!("  lifeboat files extract byrne latest private/files --to /tmp/out --identity kit.txt"))]
+    Extract(ExtractArgs),
+}
+
+/// What `files ls` and `files cat` look at.
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Which; a snapshot id or latest
+    pub snapshot: Which,
+    /// A path within the site folder
+    pub path: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub identity: IdentityArgs,
+}
+
+/// What `files extract` takes.
+#[derive(Debug, Args)]
+pub struct ExtractArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub what: FilesArgs,
+    /// The folder to write into; made when missing
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+}
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Tenants; all in the repository when none is named
+    pub tenants: Vec<TenantName>,
+    /// Read every object and compare its hash (L1)
+    #[arg(long)]
+    pub read_data: bool,
+    /// Only the newest whole snapshot of each tenant
+    #[arg(long)]
+    pub latest: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub identity: IdentityArgs,
+}
+
+/// Options of `drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Which; a snapshot id or latest
+    #[arg(long, short, default_value = "latest")]
+    pub snapshot: Which,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
+    pub identity: IdentityArgs,
+    /// Also write the report (JSON and HTML) here
+    #[arg(long, value_name = "DIR")]
+    pub report_dir: Option<PathBuf>,
+}
+
+/// Options of `discover`.
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    /// Only this compose project
+    #[arg(long)]
+    pub project: Option<String>,
+}
+
+/// Verbs below `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Check every file and report all faults at once
+    #[command(after_help = after!("  lifeboat config check"))]
+    Check,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address to answer on, instead of the configured one
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+}

@@ -1,0 +1,84 @@
+//! From the parsed command line to a verb and its rendered outcome.
+//!
+//! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
+
+mod keys;
+mod read;
+mod service;
+mod write;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::args::{Cli, ConfigVerb, KeysVerb, Verb};
+use super::progress::{JsonLines, Terminal};
+use super::render::{Output, Rendered};
+use crate::config::Config;
+use crate::error::Result;
+use crate::monitor::{SharedMonitor, Silent};
+use crate::ops::appliance::{Appliance, Surroundings};
+
+/// The exit code of an outcome that is not an error.
+pub(super) const DONE: u8 = 0;
+
+/// One run of the command line.
+pub(super) struct Call<'a> {
+    pub cli: &'a Cli,
+    pub output: &'a Output,
+    pub stop: &'a CancellationToken,
+}
+
+/// Runs the verb and returns its exit code.
+pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Result<u8> {
+    let call = Call { cli, output, stop };
+    match &cli.verb {
+        Verb::Init(args) => keys::init(&call, args).await,
+        Verb::Keys(KeysVerb::List) => keys::list(&call).await,
+        Verb::Keys(KeysVerb::Certify(args)) => keys::certify(&call, args).await,
+        Verb::Keys(KeysVerb::Rewrap(args)) => keys::rewrap(&call, args).await,
+        Verb::Backup(args) => write::backup(&call, args).await,
+        Verb::Hold(args) => write::hold(&call, args).await,
+        Verb::Restore(args) => write::restore(&call, args).await,
+        Verb::Drill(args) => write::drill(&call, args).await,
+        Verb::Status(args) => read::status(&call, args).await,
+        Verb::Snapshots(args) => read::snapshots(&call, args).await,
+        Verb::Show(args) => read::show(&call, args).await,
+        Verb::Files(verb) => read::files(&call, verb).await,
+        Verb::Check(args) => read::check(&call, args).await,
+        Verb::Discover(args) => service::discover(&call, args).await,
+        Verb::Config(ConfigVerb::Check) => service::config_check(&call),
+        Verb::Serve(args) => service::serve(&call, args).await,
+    }
+}
+
+impl Call<'_> {
+    /// Reads the configuration; its warnings go to the monitor.
+    pub fn config(&self) -> Result<Config> {
+        Ok(Config::load(&self.cli.config)?)
+    }
+
+    /// Returns clock, monitor and stop for this run.
+    pub fn around(&self) -> Surroundings {
+        let monitor: SharedMonitor = if self.cli.quiet {
+            Arc::new(Silent)
+        } else if self.output.is_json() {
+            Arc::new(JsonLines)
+        } else {
+            Arc::new(Terminal::new())
+        };
+        Surroundings { clock: Arc::new(Timestamp::now), monitor, stop: self.stop.clone() }
+    }
+
+    /// Opens the repository of this host.
+    pub async fn appliance(&self) -> Result<Appliance> {
+        Appliance::open(self.config()?, self.around()).await
+    }
+
+    /// Prints a result; the monitor's line must be gone by then.
+    pub fn done(&self, result: &impl Rendered) -> u8 {
+        self.output.result(result);
+        DONE
+    }
+}

@@ -1,0 +1,190 @@
+//! What every verb works with: the configuration, the opened repository, the host's state and keys, a clock and a monitor.
+//!
+//! Owns how these are found and checked at the start. A verb takes an [`Appliance`] and what it is to do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, Machine};
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::{TenantName, VaultId};
+use crate::monitor::SharedMonitor;
+use crate::ops::state::{self, State};
+use crate::repo::age_file::{Identities, Recipient};
+use crate::repo::certificate::Trust;
+use crate::repo::chunk::DedupKey;
+use crate::repo::repository::Repository;
+use crate::repo::sign::SigningKey;
+use crate::repo::vault::{Vault, VaultKey, Wrap};
+use crate::store::{SharedStore, Store};
+
+/// Tells the time; passed in, so that tests and simulations own it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What surrounds a verb and is not configuration.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The clock.
+    pub clock: Clock,
+    /// Who listens.
+    pub monitor: SharedMonitor,
+    /// Cancelled when the work should end.
+    pub stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings").field("stop", &self.stop.is_cancelled()).finish_non_exhaustive()
+    }
+}
+
+impl Surroundings {
+    /// Returns the current time.
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+/// All a verb needs.
+#[derive(Debug)]
+pub struct Appliance {
+    /// The checked configuration.
+    pub config: Config,
+    /// The state folder.
+    pub state: State,
+    /// The opened repository.
+    pub repo: Repository,
+    /// The verified certificates.
+    pub trust: Trust,
+    /// Clock, monitor, stop.
+    pub around: Surroundings,
+}
+
+impl Appliance {
+    /// Opens the repository that this host was made a member of by `init`.
+    pub async fn open(config: Config, around: Surroundings) -> Result<Appliance> {
+        let state = State::open(&config.machine.state_dir)?;
+        let pin = match config.machine.pin {
+            Some(pin) => Some(pin),
+            None => state.membership()?.map(|m| m.pin),
+        };
+        let store = open_store(&config.machine)?;
+        let repo = Repository::open(store, pin).await?;
+        let trust = Trust::load(&repo).await?;
+        Ok(Appliance { config, state, repo, trust, around })
+    }
+
+    /// Returns the store.
+    pub fn store(&self) -> &dyn Store {
+        &**self.repo.store()
+    }
+
+    /// Returns the configured tenants that are named, or all when none is; an unknown one is an error.
+    pub fn tenants(&self, named: &[TenantName]) -> Result<Vec<TenantName>> {
+        for name in named {
+            self.config.tenant(name)?;
+        }
+        if named.is_empty() && self.config.tenants().next().is_none() {
+            return Err(Error::new(Kind::NotFound, "no tenant is configured")
+                .hint("write tenants/NAME.toml; `lifeboat discover` prints one for what runs here"));
+        }
+        if named.is_empty() {
+            return Ok(self.config.tenants().map(|t| t.name.clone()).collect());
+        }
+        Ok(named.to_vec())
+    }
+
+    /// Returns whom vaults are wrapped to: the configured operators and those that `init` made.
+    pub fn operators(&self) -> Result<Vec<Recipient>> {
+        recipients(&self.config.machine, &self.state)
+    }
+
+    /// Returns the host's signing key.
+    pub fn host_key(&self) -> Result<SigningKey> {
+        load_host_key(&self.state)?.ok_or_else(|| {
+            Error::new(Kind::NotFound, "this host has no signing key")
+                .hint("`lifeboat init` makes one; after its loss, `lifeboat keys certify --kit FILE`")
+        })
+    }
+
+    /// Returns the tenant's dedup key, making one when there is none; a lost one costs one full upload.
+    pub fn dedup_key(&self, tenant: &TenantName) -> Result<DedupKey> {
+        let path = self.state.dedup_key(tenant);
+        if let Some(bytes) = state::read_if_there(&path)? {
+            return DedupKey::from_slice(&bytes).map_err(|e| e.in_context(path.display()));
+        }
+        let bytes: [u8; 32] = rand::random();
+        state::write_private(&path, &bytes)?;
+        Ok(DedupKey::new(bytes))
+    }
+
+    /// Returns the tenant's vault as this host remembers it.
+    pub fn vault(&self, tenant: &TenantName) -> Result<Option<Vault>> {
+        state::read_json(&self.state.tenant(tenant)?.join("vault.json"))
+    }
+
+    /// Remembers the tenant's vault.
+    pub fn remember_vault(&self, tenant: &TenantName, vault: &Vault) -> Result<()> {
+        state::write_json(&self.state.tenant(tenant)?.join("vault.json"), vault)
+    }
+
+    /// Opens a vault with the identities given, or with the drill identity where drills run here.
+    pub async fn open_vault(
+        &self,
+        tenant: &TenantName,
+        vault: &VaultId,
+        embedded: &[Wrap],
+        identities: &Identities,
+    ) -> Result<VaultKey> {
+        let first = VaultKey::open(vault, embedded, identities);
+        match first {
+            Err(e) if e.kind() == Kind::WrongKey => {
+                // An operator added since then stands in the newer wraps.
+                let wraps = crate::repo::vault::load_wraps(&self.repo, tenant, vault).await?;
+                VaultKey::open(vault, &wraps, identities)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Opens the configured store.
+pub fn open_store(machine: &Machine) -> Result<SharedStore> {
+    crate::store::open(&machine.store.address()?, &machine.store.options()?)
+}
+
+/// Reads identities from a file, a recovery kit or, for `-`, standard input.
+pub fn read_identities(path: &Path) -> Result<Identities> {
+    Identities::open(&path.to_string_lossy())
+}
+
+/// Returns the operators' recipients and, where drills run here, the drill identity's.
+pub fn recipients(machine: &Machine, state: &State) -> Result<Vec<Recipient>> {
+    let mut all: Vec<Recipient> =
+        machine.operators.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    if let Some(members) = state.membership()? {
+        for text in members.operators.iter().chain(&members.drill) {
+            let one: Recipient = text.parse()?;
+            if !all.contains(&one) {
+                all.push(one);
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(Error::new(Kind::Config, "no operator could read the backups")
+            .hint("`lifeboat init` makes an operator identity, or name one in [operators] recipients"));
+    }
+    Ok(all)
+}
+
+/// Reads the host's signing key, if it has one.
+pub fn load_host_key(state: &State) -> Result<Option<SigningKey>> {
+    let path = state.host_key();
+    let Some(bytes) = state::read_if_there(&path)? else { return Ok(None) };
+    let text = String::from_utf8(bytes).context(Kind::Damaged, path.display())?;
+    SigningKey::parse(&SecretString::from(text), None).map(Some).map_err(|e| e.in_context(path.display()))
+}

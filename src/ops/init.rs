@@ -1,0 +1,273 @@
+//! `init`: a new repository, its operator keys and recovery kit, and this host's first certificate.
+//!
+//! Owns the order in which these come to be, so that a crash leaves no repository whose keys nobody has.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use crate::config::{Config, Machine};
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::{RepositoryId, Sha256, TenantName};
+use crate::ops::appliance::{self, Surroundings};
+use crate::ops::kit::Kit;
+use crate::ops::state::{self, Membership, State};
+use crate::repo::age_file;
+use crate::repo::certificate::{self, Grant, Role};
+use crate::repo::repository::Repository;
+use crate::repo::sign::SigningKey;
+use crate::store::{Key, PutMode, Store};
+
+/// Where drills run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drills {
+    /// On this host: it gets an identity that reads its tenants' backups.
+    Here,
+    /// On another machine, or on this one when an operator unlocks them.
+    NotAlone,
+}
+
+/// What `init` is told.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the recovery kit goes.
+    pub kit: PathBuf,
+    /// Where drills run.
+    pub drills: Drills,
+    /// Recipients of operators who have a key of their own.
+    pub operators: Vec<String>,
+}
+
+/// What `init` made.
+#[derive(Debug, Serialize)]
+pub struct Made {
+    /// The repository.
+    pub repository: RepositoryId,
+    /// The hash of its `lifeboat.json`.
+    pub pin: Sha256,
+    /// Where it lies.
+    pub store: String,
+    /// The recovery kit.
+    pub kit: PathBuf,
+    /// The tenants this host may write for.
+    pub tenants: Vec<TenantName>,
+    /// Whether an identity was made that stands in the kit alone.
+    pub new_identity: bool,
+    /// Whether this host can read backups.
+    pub host_can_read: bool,
+    /// What the store was seen not to do.
+    pub warnings: Vec<String>,
+}
+
+/// Makes a repository in the configured store and certifies this host for the configured tenants.
+pub async fn init(config: &Config, options: Options, around: &Surroundings) -> Result<Made> {
+    refuse_kit_on_host(&options.kit, config)?;
+    let state = State::open(&config.machine.state_dir)?;
+    refuse_second_init(&state)?;
+    let store = appliance::open_store(&config.machine)?;
+    let warnings = try_store(&*store).await?;
+    let keys = make_keys(&config.machine, &options)?;
+    let kit_file = KitFile::reserve(&options.kit)?;
+
+    let repo = Repository::create(store, keys.root.public(), around.now(), &mut rand::rng()).await?;
+    let kit = keys.kit(&repo, &config.machine, around)?;
+    kit_file.write(&kit)?;
+    keep_host_keys(&state, &keys)?;
+    let tenants: Vec<TenantName> = config.tenants().map(|t| t.name.clone()).collect();
+    certify(&repo, &state, &keys.root, config, around).await?;
+    let pin = repo.hash();
+    state.join(&Membership {
+        repository: repo.id().clone(),
+        pin,
+        operators: keys.operators.clone(),
+        drill: keys.drill.as_ref().map(|(_, recipient)| recipient.clone()),
+    })?;
+    Ok(Made {
+        repository: repo.id().clone(),
+        pin,
+        store: repo.store().address(),
+        kit: options.kit,
+        tenants,
+        new_identity: keys.identity.is_some(),
+        host_can_read: keys.drill.is_some(),
+        warnings,
+    })
+}
+
+/// Issues this host's next certificate for all configured tenants; makes its signing key when it has none.
+pub async fn certify(
+    repo: &Repository,
+    state: &State,
+    root: &SigningKey,
+    config: &Config,
+    around: &Surroundings,
+) -> Result<u32> {
+    let host_key = match appliance::load_host_key(state)? {
+        Some(key) => key,
+        None => {
+            let (key, text) = SigningKey::generate("lifeboat host key", None)?;
+            state::write_private(&state.host_key(), text.expose_secret().as_bytes())?;
+            key
+        }
+    };
+    let grant = Grant {
+        host: config.machine.host.clone(),
+        signing_key: host_key.public().clone(),
+        roles: vec![Role::Backup, Role::Drill],
+        tenants: config.tenants().map(|t| t.name.clone()).collect(),
+        ended: None,
+        handed_over: std::collections::BTreeMap::new(),
+    };
+    Ok(certificate::issue(repo, root, grant, around.now()).await?.number)
+}
+
+/// The keys that `init` makes; secrets are wiped when dropped.
+struct Keys {
+    root: SigningKey,
+    root_text: SecretString,
+    /// The identity for the kit, where no operator brought a recipient.
+    identity: Option<SecretString>,
+    /// Recipients besides the configured ones.
+    operators: Vec<String>,
+    /// The drill identity's text and recipient.
+    drill: Option<(SecretString, String)>,
+}
+
+fn make_keys(machine: &Machine, options: &Options) -> Result<Keys> {
+    let (root, root_text) = SigningKey::generate("lifeboat root key", None)?;
+    for text in &options.operators {
+        text.parse::<age_file::Recipient>()?;
+    }
+    let mut operators = options.operators.clone();
+    let mut identity = None;
+    if operators.is_empty() && machine.operators.is_empty() {
+        let (secret, recipient) = age_file::generate_identity();
+        operators.push(String::from(recipient));
+        identity = Some(secret);
+    }
+    let drill = (options.drills == Drills::Here).then(|| {
+        let (secret, recipient) = age_file::generate_identity();
+        (secret, String::from(recipient))
+    });
+    Ok(Keys { root, root_text, identity, operators, drill })
+}
+
+impl Keys {
+    fn kit(&self, repo: &Repository, machine: &Machine, around: &Surroundings) -> Result<Kit> {
+        // The text form is a comment line and the key; the sheet holds the key alone.
+        let root_secret = self.root_text.expose_secret().lines().nth(1).unwrap_or_default();
+        Ok(Kit {
+            repository: repo.id().clone(),
+            pin: repo.hash(),
+            store: machine.store.address()?.to_string(),
+            endpoint: machine.store.endpoint().map(str::to_owned),
+            region: machine.store.region().map(str::to_owned),
+            root_public: repo.root().to_string(),
+            root_secret: Some(SecretString::from(root_secret.to_owned())),
+            identities: self.identity.iter().cloned().collect(),
+            made: around.now(),
+        })
+    }
+}
+
+/// Reads the root's signing key from a recovery kit.
+pub fn root_of(kit: &Kit) -> Result<SigningKey> {
+    let secret = kit.root_secret.as_ref().ok_or_else(|| {
+        Error::new(Kind::WrongKey, "this recovery kit holds no root secret key").hint("use the sheet of the founder")
+    })?;
+    let text = format!("untrusted comment: lifeboat root key\n{}\n", secret.expose_secret());
+    SigningKey::parse(&SecretString::from(text), None)
+}
+
+fn keep_host_keys(state: &State, keys: &Keys) -> Result<()> {
+    if let Some((secret, _)) = &keys.drill {
+        let text = age_file::identity_file("lifeboat drill identity: reads the backups of this host's tenants", secret);
+        state::write_private(&state.drill_identity(), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn refuse_second_init(state: &State) -> Result<()> {
+    match state.membership()? {
+        None => Ok(()),
+        Some(m) => Err(Error::new(Kind::Conflict, format!("this host belongs to repository {} already", m.repository))
+            .hint("for another repository use another state_dir")),
+    }
+}
+
+/// A kit beside the keys of the host would be found by whoever takes the host over.
+fn refuse_kit_on_host(kit: &Path, config: &Config) -> Result<()> {
+    let parent = kit.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent.canonicalize().context(Kind::Usage, format_args!("folder of the kit {}", kit.display()))?;
+    for folder in [&config.dir, &config.machine.state_dir] {
+        if folder.canonicalize().is_ok_and(|f| parent.starts_with(f)) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("the recovery kit must not lie in {}, which stays on this host", folder.display()),
+            )
+            .hint("name a file on a device that leaves this host"));
+        }
+    }
+    Ok(())
+}
+
+/// The kit's place, taken before the repository exists, so that no repository is made whose kit cannot be kept.
+struct KitFile<'a> {
+    path: &'a Path,
+    written: bool,
+}
+
+impl<'a> KitFile<'a> {
+    fn reserve(path: &'a Path) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .context(Kind::Io, format_args!("recovery kit {}", path.display()))
+            .map_err(|e| e.hint("name a file that does not exist, best on a device that leaves this host"))?;
+        Ok(KitFile { path, written: false })
+    }
+
+    fn write(mut self, kit: &Kit) -> Result<()> {
+        state::write_private(self.path, kit.to_text().expose_secret().as_bytes())?;
+        self.written = true;
+        Ok(())
+    }
+}
+
+impl Drop for KitFile<'_> {
+    fn drop(&mut self) {
+        if !self.written {
+            // An empty sheet helps nobody; what cannot be removed is merely empty.
+            drop(std::fs::remove_file(self.path));
+        }
+    }
+}
+
+/// Tries what every backup needs: create, read back, list, refuse to replace. Says what the store does not do.
+async fn try_store(store: &dyn Store) -> Result<Vec<String>> {
+    let key: Key = format!("probe-{}", hex::encode(rand::random::<[u8; 8]>())).parse()?;
+    let content = b"lifeboat init tries this store\n".to_vec();
+    let context = |e: Error| e.in_context(format!("store {}", store.address()));
+    store.put(&key, content.clone().into(), PutMode::Create).await.map_err(context)?;
+    let back = store.get(&key, None).await.map_err(context)?.bytes(1024).await.map_err(context)?;
+    if back != content {
+        return Err(Error::new(Kind::Damaged, format!("store {} gives back other bytes", store.address())));
+    }
+    let mut warnings = Vec::new();
+    if store.list("probe-").await.map_err(context)?.iter().all(|e| e.key != key) {
+        return Err(Error::new(Kind::Store, format!("store {} does not list what it took", store.address())));
+    }
+    match store.put(&key, b"other".to_vec().into(), PutMode::Create).await {
+        Err(e) if e.kind() == Kind::Conflict => {}
+        Ok(_) => warnings.push("the store replaces objects although asked not to: an intruder on this host could too".to_owned()),
+        Err(e) => return Err(context(e)),
+    }
+    if let Err(e) = store.delete(&key, None).await {
+        warnings.push(format!("this host may not delete ({}): good, but {key} stays", e.kind().word()));
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,217 @@
+//! Where the host keeps its state, and who works on a tenant now.
+//!
+//! Owns the layout of the state folder. Nothing in it opens a backup, unless drills run here; all of it but the keys
+//! can be lost at the cost of one full upload.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::{RepositoryId, Sha256, TenantName};
+
+/// The state folder.
+#[derive(Debug, Clone)]
+pub struct State {
+    root: PathBuf,
+}
+
+/// What a host remembers of the repository it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// Which repository.
+    pub repository: RepositoryId,
+    /// The hash of its `lifeboat.json`.
+    pub pin: Sha256,
+    /// The recipients of operators that `init` made or was given, besides the configured ones.
+    pub operators: Vec<String>,
+    /// The recipient of the drill identity, where drills run here.
+    pub drill: Option<String>,
+}
+
+/// A pause of a tenant's backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Until when.
+    pub until: Timestamp,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Says that this process works on the tenant, until dropped or the process ends.
+#[derive(Debug)]
+pub struct TenantLock {
+    _file: fs::File,
+}
+
+impl State {
+    /// Opens the folder, making it (private) when missing.
+    pub fn open(root: &Path) -> Result<State> {
+        let state = State { root: root.to_owned() };
+        for dir in [root.to_owned(), state.keys()] {
+            make_private_dir(&dir)?;
+        }
+        Ok(state)
+    }
+
+    /// Returns the folder of keys.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Returns the path of the host's signing key.
+    pub fn host_key(&self) -> PathBuf {
+        self.keys().join("host.key")
+    }
+
+    /// Returns the path of a tenant's dedup key.
+    pub fn dedup_key(&self, tenant: &TenantName) -> PathBuf {
+        self.keys().join(format!("dedup-{tenant}.key"))
+    }
+
+    /// Returns the path of the drill identity made by `init --drills here`.
+    pub fn drill_identity(&self) -> PathBuf {
+        self.keys().join("drill.age")
+    }
+
+    /// Returns the folder of the service's journal of runs.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// Returns a tenant's folder, making it when missing.
+    pub fn tenant(&self, tenant: &TenantName) -> Result<PathBuf> {
+        let dir = self.root.join("tenants").join(tenant.as_str());
+        make_private_dir(&dir)?;
+        Ok(dir)
+    }
+
+    /// Returns the repository this host belongs to, once `init` has run.
+    pub fn membership(&self) -> Result<Option<Membership>> {
+        read_json(&self.root.join("repository.json"))
+    }
+
+    /// Remembers the repository.
+    pub fn join(&self, membership: &Membership) -> Result<()> {
+        write_json(&self.root.join("repository.json"), membership)
+    }
+
+    /// Returns the tenant's hold, if one is in force `now`.
+    pub fn hold(&self, tenant: &TenantName, now: Timestamp) -> Result<Option<Hold>> {
+        Ok(read_json::<Hold>(&self.tenant(tenant)?.join("hold.json"))?.filter(|h| h.until > now))
+    }
+
+    /// Sets or ends the tenant's hold.
+    pub fn set_hold(&self, tenant: &TenantName, hold: Option<&Hold>) -> Result<()> {
+        let path = self.tenant(tenant)?.join("hold.json");
+        match hold {
+            Some(h) => write_json(&path, h),
+            None => remove_if_there(&path),
+        }
+    }
+
+    /// Takes the tenant for this process; fails at once when another has it.
+    pub fn lock(&self, tenant: &TenantName) -> Result<TenantLock> {
+        let path = self.tenant(tenant)?.join("lock");
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .context(Kind::Io, path.display())?;
+        match file.try_lock() {
+            Ok(()) => Ok(TenantLock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => {
+                Err(Error::new(Kind::Locked, format!("tenant {tenant}: another lifeboat works on it"))
+                    .hint("wait for it to end; `lifeboat status` shows what runs"))
+            }
+            Err(fs::TryLockError::Error(e)) => Err(e).context(Kind::Io, path.display()),
+        }
+    }
+}
+
+/// Makes a folder and its parents, readable by its owner only.
+pub fn make_private_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .context(Kind::Io, format_args!("folder {}", dir.display()))
+}
+
+/// Writes a file whole or not at all: temp name, fsync, rename, fsync of the folder; owner only.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let about = || path.display().to_string();
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).context(Kind::Io, about())?;
+    file.write_all(bytes).context(Kind::Io, about())?;
+    file.as_file().sync_all().context(Kind::Io, about())?;
+    file.persist(path).map_err(|e| e.error).context(Kind::Io, about())?;
+    fs::File::open(dir).and_then(|d| d.sync_all()).context(Kind::Io, about())
+}
+
+/// Reads a file that may be missing.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).context(Kind::Io, path.display()),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(Kind::Io, path.display()),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a small JSON file that may be missing.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    read_if_there(path)?
+        .map(|bytes| serde_json::from_slice(&bytes).context(Kind::Io, format_args!("{} is damaged", path.display())))
+        .transpose()
+}
+
+/// Writes a small JSON file whole or not at all.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut bytes = serde_json::to_vec(value).context(Kind::Bug, path.display())?;
+    bytes.push(b'\n');
+    write_private(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_of_a_tenant_is_refused_until_the_first_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let tenant = "byrne".parse().unwrap();
+        let first = state.lock(&tenant).unwrap();
+        assert_eq!(state.lock(&tenant).unwrap_err().kind(), Kind::Locked);
+        drop(first);
+        state.lock(&tenant).unwrap();
+    }
+
+    #[test]
+    fn a_hold_ends_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let tenant: TenantName = "byrne".parse().unwrap();
+        let at = |s: i64| Timestamp::from_second(s).unwrap();
+        let hold = Hold { until: at(100), reason: "moving".into(), since: at(0) };
+        state.set_hold(&tenant, Some(&hold)).unwrap();
+        assert_eq!(state.hold(&tenant, at(99)).unwrap(), Some(hold));
+        assert_eq!(state.hold(&tenant, at(100)).unwrap(), None);
+    }
+}
