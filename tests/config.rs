@@ -125,7 +125,6 @@ fn all_faults_of_all_files_are_reported_at_once_by_file_and_line() {
         ),
     ]);
     let expected = [
-        "lifeboat.toml: operators.recipients: missing: nobody could read the backups; `lifeboat init` makes one, or write recipients = [\"age1…\"]",
         "lifeboat.toml:1: hots: unknown key; did you mean host?",
         "lifeboat.toml:3: store.url: not a store's address; write s3://bucket/prefix or file:///absolute/folder",
         "lifeboat.toml:4: store.upload_limit: \"fast\" is not a rate; write it as 20MiB/s or 100Mbit/s",

@@ -24,7 +24,7 @@ pub struct Machine {
     pub store: StoreConfig,
     /// The hash of `lifeboat.json`; none before `init` wrote it.
     pub pin: Option<Sha256>,
-    /// The age recipients of all operators; never empty.
+    /// The age recipients of operators with a key of their own; those that `init` made are known to the state folder.
     pub operators: Vec<String>,
     /// How much sealed data may wait for the store on disk.
     pub spool_size: Size,
@@ -47,13 +47,15 @@ pub struct Machine {
 pub enum DrillPlace {
     /// On this host, unattended: it holds an identity that can read backups.
     Here {
-        /// The drill identity's file.
-        identity_file: PathBuf,
+        /// The drill identity's file; none for the one that `init` made.
+        identity_file: Option<PathBuf>,
     },
     /// On another machine.
     Elsewhere,
     /// On this host, each unlocked by an operator.
     Unlocked,
+    /// As `init` was answered.
+    AsInitSaid,
 }
 
 /// Whom to tell of failures, and who listens for life.
@@ -135,9 +137,10 @@ fn from_hostname(hostname: &str) -> Option<HostName> {
 
 fn operators(raw: &raw::Operators, c: &mut Checker<'_>) -> Vec<String> {
     let recipients = c.parse_all("operators.recipients", &raw.recipients, recipient);
-    if raw.recipients.as_ref().is_none_or(Vec::is_empty) {
-        let error = Error::new(Kind::Config, "missing: nobody could read the backups")
-            .hint("`lifeboat init` makes one, or write recipients = [\"age1…\"]");
+    // Left out, the operators are those that `init` made; an empty list is a mistake.
+    if raw.recipients.as_ref().is_some_and(Vec::is_empty) {
+        let error = Error::new(Kind::Config, "an empty list: nobody could read the backups")
+            .hint("leave it out to use the operator that `lifeboat init` makes, or write [\"age1…\"]");
         c.fault(None, "operators.recipients", &error);
     }
     recipients
@@ -167,26 +170,18 @@ fn drills(raw: &raw::Drills, c: &mut Checker<'_>) -> DrillPlace {
     let words = [("here", 0), ("elsewhere", 1), ("unlocked", 2)];
     let place = c.parse("drills.run", &raw.run, |t| one_of(t, &words));
     let identity_file = c.secret_file("drills.identity_file", &raw.identity_file);
-    if raw.run.is_none() {
-        let error = Error::new(Kind::Config, "not decided, so each drill waits for an operator to unlock it");
-        c.warn(None, "drills.run", &error.hint("write run = \"here\", \"elsewhere\" or \"unlocked\""));
+    if identity_file.is_some() && place != Some(0) {
+        let span = raw.identity_file.as_ref().map(serde_spanned::Spanned::span);
+        let error = Error::new(Kind::Config, "an identity that can read backups, and nothing here uses it")
+            .hint("write drills.run = \"here\", or take the file away from this host");
+        c.fault(span.as_ref(), "drills.identity_file", &error);
     }
-    match (place, identity_file) {
-        (Some(0), Some(identity_file)) => return DrillPlace::Here { identity_file },
-        (Some(0), None) => {
-            let error = Error::new(Kind::Config, "missing, and drills are to run here unattended");
-            c.fault(None, "drills.identity_file", &error.hint("`lifeboat keys` makes a drill identity"));
-        }
-        (_, Some(_)) if raw.run.is_none() || place.is_some() => {
-            let span = raw.identity_file.as_ref().map(serde_spanned::Spanned::span);
-            let error =
-                Error::new(Kind::Config, "an identity that can read backups, and nothing here uses it")
-                    .hint("write drills.run = \"here\", or take the file away from this host");
-            c.fault(span.as_ref(), "drills.identity_file", &error);
-        }
-        _ => {}
+    match place {
+        Some(0) => DrillPlace::Here { identity_file },
+        Some(1) => DrillPlace::Elsewhere,
+        Some(_) => DrillPlace::Unlocked,
+        None => DrillPlace::AsInitSaid,
     }
-    if place == Some(1) { DrillPlace::Elsewhere } else { DrillPlace::Unlocked }
 }
 
 fn notify(raw: &raw::Notify, c: &mut Checker<'_>) -> Notify {

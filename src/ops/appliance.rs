@@ -13,6 +13,7 @@ use crate::config::{Config, Machine};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{TenantName, VaultId};
 use crate::monitor::SharedMonitor;
+use crate::ops::place;
 use crate::ops::state::{self, State};
 use crate::repo::age_file::{Identities, Recipient};
 use crate::repo::certificate::Trust;
@@ -20,7 +21,7 @@ use crate::repo::chunk::DedupKey;
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
 use crate::repo::vault::{Vault, VaultKey, Wrap};
-use crate::store::{SharedStore, Store};
+use crate::store::Store;
 
 /// Tells the time; passed in, so that tests and simulations own it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -72,7 +73,7 @@ impl Appliance {
             Some(pin) => Some(pin),
             None => state.membership()?.map(|m| m.pin),
         };
-        let store = open_store(&config.machine)?;
+        let store = place::open(&config.machine, false)?;
         let repo = Repository::open(store, pin).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })
@@ -150,11 +151,6 @@ impl Appliance {
             other => other,
         }
     }
-}
-
-/// Opens the configured store.
-pub fn open_store(machine: &Machine) -> Result<SharedStore> {
-    crate::store::open(&machine.store.address()?, &machine.store.options()?)
 }
 
 /// Reads identities from a file, a recovery kit or, for `-`, standard input.

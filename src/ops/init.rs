@@ -12,6 +12,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::id::{RepositoryId, Sha256, TenantName};
 use crate::ops::appliance::{self, Surroundings};
 use crate::ops::kit::Kit;
+use crate::ops::place;
 use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file;
 use crate::repo::certificate::{self, Grant, Role};
@@ -65,12 +66,12 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     refuse_kit_on_host(&options.kit, config)?;
     let state = State::open(&config.machine.state_dir)?;
     refuse_second_init(&state)?;
-    let store = appliance::open_store(&config.machine)?;
+    let store = place::open(&config.machine, true)?;
     let warnings = try_store(&*store).await?;
     let keys = make_keys(&config.machine, &options)?;
     let kit_file = KitFile::reserve(&options.kit)?;
 
-    let repo = Repository::create(store, keys.root.public(), around.now(), &mut rand::rng()).await?;
+    let repo = Repository::create(store, keys.root.public(), around.now(), rand::random()).await?;
     let kit = keys.kit(&repo, &config.machine, around)?;
     kit_file.write(&kit)?;
     keep_host_keys(&state, &keys)?;
@@ -157,12 +158,13 @@ impl Keys {
     fn kit(&self, repo: &Repository, machine: &Machine, around: &Surroundings) -> Result<Kit> {
         // The text form is a comment line and the key; the sheet holds the key alone.
         let root_secret = self.root_text.expose_secret().lines().nth(1).unwrap_or_default();
+        let place = place::of(machine)?;
         Ok(Kit {
             repository: repo.id().clone(),
             pin: repo.hash(),
-            store: machine.store.address()?.to_string(),
-            endpoint: machine.store.endpoint().map(str::to_owned),
-            region: machine.store.region().map(str::to_owned),
+            store: place.address.to_string(),
+            endpoint: place.endpoint,
+            region: place.region,
             root_public: repo.root().to_string(),
             root_secret: Some(SecretString::from(root_secret.to_owned())),
             identities: self.identity.iter().cloned().collect(),

@@ -5,8 +5,9 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, RepositoryId, TenantName, VaultId};
-use crate::ops::appliance::{self, Appliance};
+use crate::ops::appliance::Appliance;
 use crate::ops::kit::Kit;
+use crate::ops::place;
 use crate::ops::state::{Membership, State};
 use crate::repo::age_file::Identities;
 use crate::repo::repository::Repository;
@@ -97,7 +98,7 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
 
 /// Opens the repository a kit describes and makes this host remember it, if it does not yet.
 pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repository> {
-    let repo = Repository::open(appliance::open_store(&config.machine)?, Some(kit.pin)).await?;
+    let repo = Repository::open(place::open(&config.machine, false)?, Some(kit.pin)).await?;
     match state.membership()? {
         Some(m) if m.pin != kit.pin => Err(Error::new(
             Kind::Conflict,

@@ -8,4 +8,5 @@ pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod kit;
+pub mod place;
 pub mod state;

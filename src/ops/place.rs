@@ -1,0 +1,71 @@
+//! From the configured store to an open one, and back to what a recovery kit says of it.
+
+use crate::config::{Machine, StoreAddress as Configured};
+use crate::error::Result;
+use crate::store::{Credentials, SharedStore, StoreAddress, StoreOptions};
+
+/// A store as a recovery kit describes it: no credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its address.
+    pub address: StoreAddress,
+    /// The server, where it is not AWS.
+    pub endpoint: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+}
+
+/// Returns the place that is configured.
+pub fn of(machine: &Machine) -> Result<Place> {
+    Ok(match &machine.store.address {
+        Configured::Local { path } => {
+            Place { address: StoreAddress::File { folder: path.clone() }, endpoint: None, region: None }
+        }
+        Configured::S3 { bucket, prefix, endpoint, region, .. } => Place {
+            address: StoreAddress::S3 { bucket: bucket.clone(), prefix: prefix.clone() },
+            endpoint: endpoint.clone(),
+            region: Some(region.clone()),
+        },
+    })
+}
+
+/// Opens the configured store; `create` makes the folder of a `file://` store that is missing.
+pub fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
+    let place = of(machine)?;
+    let credentials = match &machine.store.address {
+        Configured::S3 { credentials: Some(c), .. } => Some(Credentials {
+            access_key: c.access_key.resolve()?,
+            secret_key: c.secret_key.resolve()?,
+            session_token: None,
+        }),
+        Configured::S3 { credentials: None, .. } => from_environment(),
+        Configured::Local { .. } => None,
+    };
+    open_place(&place, credentials, create)
+}
+
+/// Opens a place with credentials of the environment, as a recovery does.
+pub fn open_from_kit(place: &Place) -> Result<SharedStore> {
+    open_place(place, from_environment(), false)
+}
+
+fn open_place(place: &Place, credentials: Option<Credentials>, create: bool) -> Result<SharedStore> {
+    let options = StoreOptions {
+        endpoint: place.endpoint.clone(),
+        region: place.region.clone(),
+        credentials,
+        create,
+        ..StoreOptions::default()
+    };
+    crate::store::open(&place.address, options)
+}
+
+/// Returns the credentials in `AWS_ACCESS_KEY_ID` and its companions, as every S3 tool reads them.
+fn from_environment() -> Option<Credentials> {
+    let read = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).map(secrecy::SecretString::from);
+    Some(Credentials {
+        access_key: read("AWS_ACCESS_KEY_ID")?,
+        secret_key: read("AWS_SECRET_ACCESS_KEY")?,
+        session_token: read("AWS_SESSION_TOKEN"),
+    })
+}
