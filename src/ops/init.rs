@@ -66,7 +66,7 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     refuse_kit_on_host(&options.kit, config)?;
     let state = State::open(&config.machine.state_dir)?;
     refuse_second_init(&state)?;
-    let store = place::open(&config.machine, true)?;
+    let store = place::open(&config.machine, true).await?;
     let warnings = try_store(&*store).await?;
     let keys = make_keys(&config.machine, &options)?;
     let kit_file = KitFile::reserve(&options.kit)?;

@@ -30,7 +30,7 @@ pub fn of(machine: &Machine) -> Result<Place> {
 }
 
 /// Opens the configured store; `create` makes the folder of a `file://` store that is missing.
-pub fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
+pub async fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
     let place = of(machine)?;
     let credentials = match &machine.store.address {
         Configured::S3 { credentials: Some(c), .. } => Some(Credentials {
@@ -41,15 +41,15 @@ pub fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
         Configured::S3 { credentials: None, .. } => from_environment(),
         Configured::Local { .. } => None,
     };
-    open_place(&place, credentials, create)
+    open_place(&place, credentials, create).await
 }
 
 /// Opens a place with credentials of the environment, as a recovery does.
-pub fn open_from_kit(place: &Place) -> Result<SharedStore> {
-    open_place(place, from_environment(), false)
+pub async fn open_from_kit(place: &Place) -> Result<SharedStore> {
+    open_place(place, from_environment(), false).await
 }
 
-fn open_place(place: &Place, credentials: Option<Credentials>, create: bool) -> Result<SharedStore> {
+async fn open_place(place: &Place, credentials: Option<Credentials>, create: bool) -> Result<SharedStore> {
     let options = StoreOptions {
         endpoint: place.endpoint.clone(),
         region: place.region.clone(),
@@ -57,7 +57,7 @@ fn open_place(place: &Place, credentials: Option<Credentials>, create: bool) -> 
         create,
         ..StoreOptions::default()
     };
-    crate::store::open(&place.address, options)
+    crate::store::open(&place.address, &options).await
 }
 
 /// Returns the credentials in `AWS_ACCESS_KEY_ID` and its companions, as every S3 tool reads them.
