@@ -1,0 +1,248 @@
+//! What a backup needs before its first component, and what it leaves after its last.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::component::files::NextIndex;
+use crate::config::{Part, Tenant};
+use crate::error::{Error, Kind, Result};
+use crate::host::Docker;
+use crate::id::{ComponentName, SnapshotId, TenantName};
+use crate::ops::appliance::Appliance;
+use crate::ops::state;
+use crate::repo::extent::StreamRecord;
+use crate::repo::history::{History, Seen};
+use crate::repo::receipt::Committed;
+use crate::repo::snapshot::{SnapshotOptions, SnapshotWriter};
+use crate::repo::vault::Vault;
+use crate::repo::writer::SpoolOptions;
+
+use super::carry::{Failure, Patience, Sizes, carry};
+use super::outcome::{ComponentOutcome, ComponentState};
+use super::{Request, sources};
+
+/// How often a component is tried when its source fails in a way that may pass (a table changed under the dump).
+const ATTEMPTS: u32 = 3;
+/// How many packs are uploaded at a time.
+const UPLOADS: usize = 3;
+/// How long the writer waits for room in the spool.
+const SPOOL_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// One backup under way.
+pub(super) struct Night<'a> {
+    pub appliance: &'a Appliance,
+    pub tenant: &'a Tenant,
+    pub docker: Result<Docker>,
+    pub started: Timestamp,
+    /// The index of files that counts once the snapshot is committed.
+    pub next_index: Option<NextIndex>,
+    writer: Option<SnapshotWriter>,
+    folder: PathBuf,
+    seen: Seen,
+    sizes: Sizes,
+    new_sizes: Sizes,
+    warnings: Vec<String>,
+}
+
+impl<'a> Night<'a> {
+    /// Finds predecessor and vault, and opens the writer.
+    pub async fn begin(
+        appliance: &'a Appliance,
+        tenant: &'a Tenant,
+        request: &Request,
+        started: Timestamp,
+    ) -> Result<Night<'a>> {
+        let folder = appliance.state.tenant(&tenant.name)?;
+        let mut seen: Seen = state::read_json(&folder.join("seen.json"))?.unwrap_or_default();
+        let faults = seen.advance(&appliance.repo, &appliance.trust, &tenant.name).await?;
+        let warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let vault = ensure_vault(appliance, &tenant.name).await?;
+        let writer = SnapshotWriter::begin(SnapshotOptions {
+            repo: appliance.repo.clone(),
+            trust: Arc::new(appliance.trust.clone()),
+            tenant: tenant.name.clone(),
+            vault,
+            host: appliance.config.machine.host.clone(),
+            signer: Arc::new(appliance.host_key()?),
+            dedup_key: appliance.dedup_key(&tenant.name)?,
+            snapshot: SnapshotId::new(started, rand::random()),
+            started,
+            trigger: request.trigger,
+            label: request.label.clone(),
+            pinned_until: request.pinned_until,
+            predecessor: seen.head.clone(),
+            cache_folder: folder.join("cache"),
+            spool: SpoolOptions {
+                folder: folder.join("spool"),
+                limit_bytes: appliance.config.machine.spool_size.0,
+                patience: SPOOL_PATIENCE,
+                uploads: UPLOADS,
+            },
+            fresh: false,
+            monitor: Arc::clone(&appliance.around.monitor),
+        })
+        .await?;
+        Ok(Night {
+            appliance,
+            tenant,
+            docker: Docker::connect().await,
+            started,
+            next_index: None,
+            writer: Some(writer),
+            sizes: state::read_json(&folder.join("sizes.json"))?.unwrap_or_default(),
+            new_sizes: Sizes::new(),
+            folder,
+            seen,
+            warnings,
+        })
+    }
+
+    /// Returns the tenant's folder of state.
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    /// Returns the writer, which is there until commit or abandon.
+    pub fn writer(&self) -> Result<&SnapshotWriter> {
+        self.writer.as_ref().ok_or_else(|| Error::new(Kind::Bug, "the snapshot has ended"))
+    }
+
+    /// Takes one component; whatever happens to it stands in the outcome.
+    pub async fn component(&mut self, name: ComponentName, part: &Part<()>) -> ComponentOutcome {
+        let clock = Instant::now();
+        let mut outcome = ComponentOutcome {
+            component: name,
+            state: ComponentState::Failed,
+            read_bytes: 0,
+            seconds: 0.0,
+            lacks: Vec::new(),
+            reason: None,
+            warnings: Vec::new(),
+            store_failure: None,
+        };
+        match part {
+            Part::On(()) => self.take(name, &mut outcome).await,
+            Part::Skipped { reason } => {
+                outcome.state = ComponentState::Skipped;
+                outcome.reason = Some(reason.clone());
+            }
+            Part::NotConfigured => outcome.state = ComponentState::NotConfigured,
+        }
+        outcome.seconds = clock.elapsed().as_secs_f64();
+        outcome
+    }
+
+    async fn take(&mut self, name: ComponentName, outcome: &mut ComponentOutcome) {
+        let writer = match self.writer() {
+            Ok(w) => w.component(name),
+            Err(e) => return fail(outcome, e),
+        };
+        let policy = &self.tenant.policy;
+        let patience = Patience { stage: policy.stage_timeout, no_progress: policy.no_progress_timeout };
+        let monitor = Arc::clone(&self.appliance.around.monitor);
+        let mut attempt = 1;
+        let arrived = loop {
+            let taken = async {
+                let dumping = sources::dump(self, name).await?;
+                let (streams, completion) = carry(dumping.dump, &writer, &self.sizes, patience, &*monitor).await?;
+                Ok::<_, Failure>((streams, completion, dumping.envelope))
+            };
+            match taken.await {
+                Err(Failure::Source(e)) if attempt < ATTEMPTS && sources::may_pass(&e) => {
+                    attempt += 1;
+                    monitor.problem(&e.in_context(format!("{name}, attempt {attempt} of {ATTEMPTS} follows")));
+                }
+                other => break other,
+            }
+        };
+        match arrived {
+            Ok((streams, completion, envelope)) => {
+                self.remember_sizes(&streams);
+                outcome.read_bytes = streams.iter().map(|s| s.size_bytes).sum();
+                outcome.warnings = completion.warnings;
+                let mut writer = writer;
+                streams.into_iter().for_each(|s| writer.add(s));
+                let record = envelope.with(completion.record);
+                if completion.lacks.is_empty() {
+                    outcome.state = ComponentState::Whole;
+                    writer.whole(record);
+                } else {
+                    outcome.state = ComponentState::Lacking;
+                    outcome.lacks.clone_from(&completion.lacks);
+                    writer.lacking(completion.lacks, record);
+                }
+            }
+            Err(Failure::Source(e)) => {
+                monitor.problem(&error_copy(&e).in_context(name));
+                writer.failed(&e);
+                fail(outcome, e);
+            }
+            Err(Failure::Store(e)) => {
+                writer.failed(&e);
+                outcome.store_failure = Some(e);
+            }
+        }
+    }
+
+    fn remember_sizes(&mut self, streams: &[StreamRecord]) {
+        for s in streams {
+            self.new_sizes.insert(format!("{}/{}", s.component, s.stream), s.size_bytes);
+        }
+    }
+
+    /// Commits and then remembers what the next night relies on; what cannot be remembered is a warning.
+    pub async fn commit(mut self) -> Result<(Committed, Vec<String>)> {
+        let writer = self.writer.take().ok_or_else(|| Error::new(Kind::Bug, "the snapshot has ended"))?;
+        let committed = writer.commit(self.appliance.around.now()).await?;
+        self.seen.committed(&committed);
+        let mut sizes = std::mem::take(&mut self.sizes);
+        sizes.append(&mut self.new_sizes);
+        let kept = [
+            state::write_json(&self.folder.join("seen.json"), &self.seen),
+            state::write_json(&self.folder.join("sizes.json"), &sizes),
+            match self.next_index.as_ref().and_then(NextIndex::get) {
+                Some(index) => index.save(&self.folder.join("files.index")),
+                None => Ok(()),
+            },
+        ];
+        let lost = kept.into_iter().filter_map(Result::err);
+        self.warnings.extend(lost.map(|e| format!("committed, but the next backup will know less: {e}")));
+        Ok((committed, self.warnings))
+    }
+
+    /// Gives the snapshot up.
+    pub async fn abandon(mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.abandon().await;
+        }
+    }
+}
+
+fn fail(outcome: &mut ComponentOutcome, e: Error) {
+    outcome.state = ComponentState::Failed;
+    outcome.reason = Some(match e.hint_text() {
+        Some(hint) => format!("{e} ({hint})"),
+        None => e.to_string(),
+    });
+}
+
+fn error_copy(e: &Error) -> Error {
+    Error::new(e.kind(), e.to_string())
+}
+
+/// Returns the tenant's vault: as remembered, as its newest receipt has it, or a new one.
+async fn ensure_vault(appliance: &Appliance, tenant: &TenantName) -> Result<Vault> {
+    if let Some(vault) = appliance.vault(tenant)? {
+        return Ok(vault);
+    }
+    let history = History::load(&appliance.repo, &appliance.trust, tenant, None).await?;
+    let vault = match history.snapshots.last() {
+        Some(newest) => Vault::of_receipt(&newest.receipt)?,
+        None => Vault::create(&appliance.repo, tenant, &appliance.operators()?).await?,
+    };
+    appliance.remember_vault(tenant, &vault)?;
+    Ok(vault)
+}

@@ -1,0 +1,105 @@
+//! `backup`: one snapshot of one tenant, component by component, committed by its receipt.
+//!
+//! Owns the order of steps and what becomes of a component that fails. How a component is dumped is its own matter,
+//! how bytes are stored the repository's.
+
+mod begin;
+mod carry;
+mod containers;
+mod outcome;
+mod sources;
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{ComponentName, TenantName};
+use crate::ops::appliance::Appliance;
+use crate::repo::receipt::Trigger;
+
+use begin::Night;
+pub use outcome::{Attempt, Backed, ComponentOutcome, ComponentState, last_attempt};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose backup.
+    pub tenant: TenantName,
+    /// Who asks.
+    pub trigger: Trigger,
+    /// A text kept, encrypted, with the snapshot.
+    pub label: Option<String>,
+    /// Until when it is kept whatever the policy says.
+    pub pinned_until: Option<Timestamp>,
+}
+
+/// Takes one snapshot of one tenant.
+///
+/// A component that fails is absent and named; the others are kept, and the outcome is partial. An error means that
+/// no snapshot was committed: [`Kind::Locked`], [`Kind::Denied`], a store that fails, or all components did.
+/// What was tried last stands in the state folder either way.
+pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> {
+    let started = appliance.around.now();
+    let stop = appliance.around.stop.clone();
+    let result = tokio::select! {
+        result = run(appliance, request, started) => result,
+        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, format!("backup of {} interrupted", request.tenant))),
+    };
+    let result = result.map_err(|e| match e.kind() {
+        Kind::Interrupted => e,
+        _ => e.in_context(format!("backup of {}", request.tenant)),
+    });
+    if !matches!(&result, Err(e) if e.kind() == Kind::Locked) {
+        outcome::remember_attempt(appliance, request, started, &result)?;
+    }
+    result
+}
+
+async fn run(appliance: &Appliance, request: &Request, started: Timestamp) -> Result<Backed> {
+    let clock = Instant::now();
+    let tenant = appliance.config.tenant(&request.tenant)?;
+    refuse_hold(appliance, &request.tenant)?;
+    let _lock = appliance.state.lock(&request.tenant)?;
+    let mut night = Night::begin(appliance, tenant, request, started).await?;
+
+    let mut components = Vec::new();
+    for (name, part) in tenant.components() {
+        appliance.around.monitor.step(&format!("{} {name}", request.tenant));
+        let mut outcome = night.component(name, &part).await;
+        if let Some(error) = outcome.store_failure.take() {
+            night.abandon().await;
+            return Err(error);
+        }
+        components.push(outcome);
+    }
+    appliance.around.monitor.step(&format!("{} commit", request.tenant));
+    let (committed, warnings) = night.commit().await?;
+    Ok(Backed::new(&committed, components, warnings, clock.elapsed()))
+}
+
+fn refuse_hold(appliance: &Appliance, tenant: &TenantName) -> Result<()> {
+    match appliance.state.hold(tenant, appliance.around.now())? {
+        None => Ok(()),
+        Some(hold) => Err(Error::new(Kind::Conflict, format!("on hold until {}: {}", hold.until, hold.reason))
+            .hint(format!("`lifeboat hold {tenant} --release` ends the hold"))),
+    }
+}
+
+/// Returns the components of a tenant that are backed up, for `--dry-run`.
+pub fn plan(appliance: &Appliance, tenant: &TenantName) -> Result<Vec<(ComponentName, String)>> {
+    use crate::config::Part;
+    let tenant = appliance.config.tenant(tenant)?;
+    Ok(tenant
+        .components()
+        .into_iter()
+        .map(|(name, part)| {
+            let what = match part {
+                Part::On(()) => "will be backed up".to_owned(),
+                Part::Skipped { reason } => format!("skipped: {reason}"),
+                Part::NotConfigured => "not configured".to_owned(),
+            };
+            (name, what)
+        })
+        .collect())
+}
