@@ -24,8 +24,6 @@ use super::carry::{Failure, Patience, Sizes, carry};
 use super::outcome::{ComponentOutcome, ComponentState};
 use super::{Request, sources};
 
-/// How often a component is tried when its source fails in a way that may pass (a table changed under the dump).
-const ATTEMPTS: u32 = 3;
 /// How many packs are uploaded at a time.
 const UPLOADS: usize = 3;
 /// How long the writer waits for room in the spool.
@@ -143,17 +141,16 @@ impl<'a> Night<'a> {
         let policy = &self.tenant.policy;
         let patience = Patience { stage: policy.stage_timeout, no_progress: policy.no_progress_timeout };
         let monitor = Arc::clone(&self.appliance.around.monitor);
-        let mut attempt = 1;
+        let mut attempts = sources::Attempts::default();
         let arrived = loop {
             let taken = async {
-                let dumping = sources::dump(self, name).await?;
+                let dumping = sources::dump(self, name, &attempts).await?;
                 let (streams, completion) = carry(dumping.dump, &writer, &self.sizes, patience, &*monitor).await?;
                 Ok::<_, Failure>((streams, completion, dumping.envelope))
             };
             match taken.await {
-                Err(Failure::Source(e)) if attempt < ATTEMPTS && sources::may_pass(&e) => {
-                    attempt += 1;
-                    monitor.problem(&e.in_context(format!("{name}, attempt {attempt} of {ATTEMPTS} follows")));
+                Err(Failure::Source(e)) if attempts.again(&e) => {
+                    monitor.problem(&e.in_context(format!("{name}, trying again")));
                 }
                 other => break other,
             }
