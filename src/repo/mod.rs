@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod check;
 pub mod chunk;
 pub mod cutter;
+pub mod drill;
 pub mod extent;
 pub mod frame;
 pub mod history;

@@ -116,6 +116,15 @@ impl Vault {
         Ok(vault)
     }
 
+    /// Takes the vault of a verified receipt: how a host that lost its state goes on.
+    pub fn of_receipt(receipt: &super::receipt::Receipt) -> Result<Vault> {
+        Vault::try_from(VaultShape {
+            vault: receipt.vault.clone(),
+            recipient: receipt.recipient.clone(),
+            wraps: receipt.wraps.clone(),
+        })
+    }
+
     /// Wraps the vault to another set of operators and stores the wrap; older wraps stay.
     pub async fn rewrap(
         &mut self,

@@ -131,6 +131,12 @@ impl SnapshotWriter {
         self.packs.knows(segment)
     }
 
+    /// Returns [`SnapshotWriter::knows`] as a function of its own; once the snapshot has ended it knows nothing.
+    pub fn knowing(&self) -> impl Fn(&SegmentKey) -> bool + Send + 'static {
+        let packs = Arc::downgrade(&self.packs);
+        move |segment| packs.upgrade().is_some_and(|p| p.knows(segment))
+    }
+
     /// Begins a component; several may be written at the same time, each once.
     pub fn component(&self, name: ComponentName) -> ComponentWriter {
         ComponentWriter {

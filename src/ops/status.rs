@@ -1,0 +1,176 @@
+//! `status`: who is recoverable, as of when, and how well that is proven.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::id::{Sha256, SnapshotId, TenantName};
+use crate::ops::appliance::Appliance;
+use crate::ops::backup::{Attempt, last_attempt};
+use crate::ops::snapshots;
+use crate::ops::state::Hold;
+use crate::repo::drill;
+
+/// How a tenant stands, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Light {
+    /// No whole snapshot, the last one is too old, the last attempt failed, or the chain of receipts is wrong.
+    Red,
+    /// Something is to be looked at: a hold, a partial snapshot, no proof.
+    Yellow,
+    /// Backed up within its target, and proven.
+    Green,
+}
+
+/// One tenant.
+#[derive(Debug, Serialize)]
+pub struct TenantStatus {
+    /// Whose.
+    pub tenant: TenantName,
+    /// How it stands.
+    pub light: Light,
+    /// Why it is not green, each a sentence.
+    pub reasons: Vec<String>,
+    /// The newest whole snapshot.
+    pub snapshot: Option<SnapshotId>,
+    /// When it was begun: what a restore brings back.
+    pub as_of: Option<Timestamp>,
+    /// The head: sequence and hash of the newest receipt. Compare it when only a bucket is left.
+    pub head: Option<(u64, Sha256)>,
+    /// The highest level that a drill of any snapshot reached.
+    pub proof: Option<Proof>,
+    /// The last attempt at a backup on this host.
+    pub last_attempt: Option<Attempt>,
+    /// The hold in force.
+    pub hold: Option<Hold>,
+    /// Bytes of the packs that the newest whole snapshot needs.
+    pub needed_bytes: u64,
+    /// How many snapshots there are.
+    pub snapshots: usize,
+}
+
+/// The best proof of a tenant.
+#[derive(Debug, Serialize)]
+pub struct Proof {
+    /// Its level.
+    pub level: String,
+    /// When the drill ended.
+    pub at: Timestamp,
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
+    /// How long the restore took.
+    pub seconds: f64,
+}
+
+/// All tenants.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The time of the answer.
+    pub now: Timestamp,
+    /// The tenants.
+    pub tenants: Vec<TenantStatus>,
+}
+
+impl Status {
+    /// Returns the sentence of truth: who is recoverable, and how well that is proven.
+    pub fn sentence(&self) -> String {
+        let all = self.tenants.len();
+        let recoverable = self.tenants.iter().filter(|t| t.snapshot.is_some()).count();
+        let proven = self.tenants.iter().filter(|t| t.proof.is_some()).count();
+        let red = self.tenants.iter().filter(|t| t.light == Light::Red).count();
+        let mut s = format!("{recoverable} of {all} tenants have a whole backup; {proven} are proven by a drill.");
+        if red > 0 {
+            s.push_str(&format!(" {red} need attention now."));
+        }
+        s
+    }
+
+    /// Tells whether any tenant is red.
+    pub fn is_red(&self) -> bool {
+        self.tenants.iter().any(|t| t.light == Light::Red)
+    }
+}
+
+/// Looks at the store and at what this host remembers.
+pub async fn status(appliance: &Appliance, named: &[TenantName]) -> Result<Status> {
+    let now = appliance.around.now();
+    let mut tenants = Vec::new();
+    for tenant in appliance.tenants(named)? {
+        tenants.push(of_tenant(appliance, tenant, now).await?);
+    }
+    Ok(Status { now, tenants })
+}
+
+async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {
+    let history = snapshots::history(appliance, &tenant).await?;
+    let (drills, forged) = drill::load(&appliance.repo, &appliance.trust, &tenant).await?;
+    let newest = history.latest_whole();
+    let last_passed = drills.iter().rev().find(|d| d.passed());
+    let mut status = TenantStatus {
+        light: Light::Green,
+        reasons: Vec::new(),
+        snapshot: newest.map(|c| c.receipt.snapshot.clone()),
+        as_of: newest.map(|c| c.receipt.started),
+        head: history.head().map(|h| (h.sequence, h.receipt)),
+        proof: last_passed.map(|d| Proof {
+            level: d.level.clone(),
+            at: d.finished,
+            snapshot: d.snapshot.clone(),
+            seconds: d.seconds(),
+        }),
+        last_attempt: last_attempt(appliance, &tenant)?,
+        hold: appliance.state.hold(&tenant, now)?,
+        needed_bytes: newest.map_or(0, |c| c.receipt.packs_bytes()),
+        snapshots: history.snapshots.len(),
+        tenant,
+    };
+    let rpo = appliance.config.tenant(&status.tenant)?.policy.rpo;
+    judge(&mut status, now, rpo);
+    for fault in &history.faults {
+        status.blame(if fault.is_alarm() { Light::Red } else { Light::Yellow }, fault.to_string());
+    }
+    for error in forged {
+        status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));
+    }
+    match drills.last() {
+        Some(d) if !d.passed() => status.blame(Light::Red, format!("the last drill ({}) failed", d.drill)),
+        Some(_) => {}
+        None => status.blame(Light::Yellow, "never drilled: nothing but hashes says that it can be restored"),
+    }
+    Ok(status)
+}
+
+/// Judges age, last attempt and hold.
+fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
+    match status.as_of {
+        None => status.blame(Light::Red, "no whole backup"),
+        Some(t) => {
+            let age = now.duration_since(t);
+            if age > jiff::SignedDuration::try_from(rpo).unwrap_or(jiff::SignedDuration::MAX) {
+                let text = format!("the newest whole backup is {} h old, {} h are allowed", age.as_hours(), rpo.as_secs() / 3600);
+                status.blame(Light::Red, text);
+            }
+        }
+    }
+    if let Some(attempt) = status.last_attempt.clone()
+        && attempt.outcome != "whole"
+    {
+        let what = attempt.message.unwrap_or_default();
+        let (light, word) = match attempt.outcome.as_str() {
+            "partial" => (Light::Yellow, "is partial"),
+            _ => (Light::Red, "failed"),
+        };
+        status.blame(light, format!("the last backup ({}) {word}: {what}", attempt.started));
+    }
+    if let Some(hold) = status.hold.clone() {
+        status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));
+    }
+}
+
+impl TenantStatus {
+    fn blame(&mut self, light: Light, reason: impl Into<String>) {
+        self.light = self.light.min(light);
+        self.reasons.push(reason.into());
+    }
+}
