@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::id::{ComponentName, SnapshotId, TenantName};
+use crate::id::{ComponentName, TenantName};
+use crate::ops::snapshots::Which;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -179,22 +180,6 @@ pub struct StatusArgs {
 pub struct SnapshotsArgs {
     /// Tenants; all in the repository when none is named
     pub tenants: Vec<TenantName>,
-}
-
-/// A snapshot by its id, or the newest whole one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
-    /// The newest whole snapshot.
-    Latest,
-    /// This one.
-    Id(SnapshotId),
-}
-
-impl std::str::FromStr for Which {
-    type Err = crate::error::Error;
-    fn from_str(s: &str) -> crate::error::Result<Self> {
-        if s == "latest" { Ok(Which::Latest) } else { s.parse().map(Which::Id) }
-    }
 }
 
 /// Options of `show`.

@@ -1,0 +1,188 @@
+//! Verbs that only read: `status`, `snapshots`, `show`, `check`, `files`.
+
+use serde::Serialize;
+
+use super::{Call, DONE};
+use crate::cli::args::{CheckArgs, FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
+use crate::cli::render::{Rendered, ago, bytes, seconds, table};
+use crate::error::{Kind, Result};
+use crate::ops::appliance::read_identities;
+use crate::ops::check::{self, Extent, TenantCheck};
+use crate::ops::snapshots::{self, Shown, TenantSnapshots};
+use crate::ops::status::{self, Light, Status, TenantStatus};
+
+pub(super) async fn status(call: &Call<'_>, args: &StatusArgs) -> Result<u8> {
+    let appliance = call.appliance().await?;
+    let status = status::status(&appliance, &args.tenants).await?;
+    drop(appliance);
+    call.output.result(&status);
+    Ok(if status.is_red() { Kind::CheckFailed.exit_code() } else { DONE })
+}
+
+impl Rendered for Status {
+    fn text(&self) -> String {
+        let mut text = format!("{}\n\n", self.sentence());
+        let mut rows = vec![
+            ["", "tenant", "as of", "needs", "snapshots", "proof", "head"].map(str::to_owned).to_vec(),
+        ];
+        rows.extend(self.tenants.iter().map(|t| row(t, self.now)));
+        text.push_str(&table(&rows));
+        for t in self.tenants.iter().filter(|t| !t.reasons.is_empty()) {
+            text.push('\n');
+            for reason in &t.reasons {
+                text.push_str(&format!("{}: {reason}\n", t.tenant));
+            }
+        }
+        text
+    }
+}
+
+fn row(t: &TenantStatus, now: jiff::Timestamp) -> Vec<String> {
+    let light = match t.light {
+        Light::Green => "ok",
+        Light::Yellow => "look",
+        Light::Red => "BAD",
+    };
+    let proof = match &t.proof {
+        Some(p) => format!("{} {}, in {}", p.level, ago(p.at, now), seconds(p.seconds)),
+        None => "none".to_owned(),
+    };
+    vec![
+        light.to_owned(),
+        t.tenant.to_string(),
+        t.as_of.map_or("never".to_owned(), |at| ago(at, now)),
+        bytes(t.needed_bytes),
+        t.snapshots.to_string(),
+        proof,
+        t.head.as_ref().map_or("-".to_owned(), |(n, hash)| format!("{n}:{}", hash.short())),
+    ]
+}
+
+pub(super) async fn snapshots(call: &Call<'_>, args: &SnapshotsArgs) -> Result<u8> {
+    let appliance = call.appliance().await?;
+    let all = snapshots::list(&appliance, &args.tenants).await?;
+    drop(appliance);
+    for tenant in &all {
+        call.output.result(tenant);
+    }
+    Ok(DONE)
+}
+
+impl Rendered for TenantSnapshots {
+    fn text(&self) -> String {
+        let mut text = format!("{}: {} snapshots\n", self.tenant, self.snapshots.len());
+        let mut rows =
+            vec![["snapshot", "begun (UTC)", "state", "added", "needs", "packs", "proof"].map(str::to_owned).to_vec()];
+        for s in &self.snapshots {
+            let state = if s.whole {
+                "whole".to_owned()
+            } else {
+                let parts: Vec<String> = s.not_whole.iter().map(|(c, _)| c.to_string()).collect();
+                format!("PARTIAL, not whole: {}", parts.join(", "))
+            };
+            rows.push(vec![
+                s.snapshot.to_string(),
+                s.started.strftime("%Y-%m-%d %H:%M").to_string(),
+                state,
+                bytes(s.added_bytes),
+                bytes(s.needed_bytes),
+                s.packs.to_string(),
+                s.proof.clone().unwrap_or_else(|| "-".to_owned()),
+            ]);
+        }
+        text.push_str(&table(&rows));
+        for fault in &self.faults {
+            text.push_str(&format!("fault: {fault}\n"));
+        }
+        text
+    }
+}
+
+pub(super) async fn show(call: &Call<'_>, args: &ShowArgs) -> Result<u8> {
+    let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
+    let appliance = call.appliance().await?;
+    let shown = snapshots::show(&appliance, &args.tenant, &args.snapshot, identities.as_ref()).await?;
+    drop(appliance);
+    Ok(call.done(&shown))
+}
+
+impl Rendered for Shown {
+    fn text(&self) -> String {
+        let l = &self.line;
+        let mut text = format!(
+            "{} {}{}\nbegun {}, written by {}, sequence {}, receipt {}\nadded {}, needs {} in {} packs\n",
+            self.tenant,
+            l.snapshot,
+            self.label.as_ref().map_or(String::new(), |label| format!("  {label:?}")),
+            l.started,
+            l.host,
+            l.sequence,
+            self.receipt.short(),
+            bytes(l.added_bytes),
+            bytes(l.needed_bytes),
+            l.packs
+        );
+        if let Some(until) = l.pinned_until {
+            text.push_str(&format!("pinned until {until}\n"));
+        }
+        let mut rows = Vec::new();
+        for c in &self.components {
+            let streams: Vec<String> = c.streams.iter().map(|(name, n)| format!("{name} {}", bytes(*n))).collect();
+            let state = format!("{:?}", c.state).to_lowercase();
+            let mut rest = streams.join(", ");
+            if let Some(reason) = &c.reason {
+                rest = format!("{rest}{reason}");
+            }
+            if !c.lacks.is_empty() {
+                rest = format!("{rest}; lacks {}", c.lacks.join(", "));
+            }
+            rows.push(vec![format!("  {}", c.component), state, rest]);
+        }
+        text.push_str(&table(&rows));
+        if !self.opened {
+            text.push_str("(sizes and names are sealed: add --identity FILE)\n");
+        }
+        text
+    }
+}
+
+/// The outcome of a whole check.
+#[derive(Debug, Serialize)]
+struct Checked<'a>(&'a TenantCheck);
+
+pub(super) async fn check(call: &Call<'_>, args: &CheckArgs) -> Result<u8> {
+    let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
+    let appliance = call.appliance().await?;
+    let extent = Extent { read_data: args.read_data, latest_only: args.latest };
+    let all = check::check(&appliance, &args.tenants, extent, identities.as_ref()).await?;
+    drop(appliance);
+    for tenant in &all {
+        call.output.result(&Checked(tenant));
+    }
+    let bad = all.iter().any(TenantCheck::is_bad);
+    Ok(if bad { Kind::CheckFailed.exit_code() } else { DONE })
+}
+
+impl Rendered for Checked<'_> {
+    fn text(&self) -> String {
+        let t = self.0;
+        let reached = match t.level.as_deref() {
+            Some("L0") => "L0: receipts verify, every object is there (their content: --read-data)",
+            Some("L1") => "L1: every object is there and is what its name says",
+            Some("L2") => "L2: every stream decrypts, decompresses and has its digest",
+            _ if t.snapshots == 0 => "no snapshot to check",
+            _ => "FAULTS FOUND",
+        };
+        let mut text = format!("{}: {} snapshots, {reached}\n", t.tenant, t.snapshots);
+        for f in &t.faults {
+            let mark = if f.alarm { "fault" } else { "note" };
+            let of = f.snapshot.as_ref().map_or(String::new(), |s| format!(" {s}"));
+            text.push_str(&format!("  {mark}{of} [{}] {}: {}\n", f.kind, f.object, f.what));
+        }
+        text
+    }
+}
+
+pub(super) async fn files(call: &Call<'_>, verb: &FilesVerb) -> Result<u8> {
+    super::files::run(call, verb).await
+}
