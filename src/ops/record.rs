@@ -17,6 +17,8 @@ pub struct Envelope {
     pub path: Option<String>,
     /// Other containers of the tenant: those of its application. Only in `config`.
     pub apps: Vec<ContainerSpec>,
+    /// The tenant's domains. Only in `certs`.
+    pub domains: Vec<String>,
     /// The component's own record.
     pub own: serde_json::Value,
 }

@@ -1,11 +1,12 @@
 //! Where each component of a tenant is read from: configuration, containers and host paths become dumps.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::component::certs::{self, Acme};
+use crate::component::config::{self, Item};
 use crate::component::files::{self, FileIndex};
 use crate::component::mariadb::{self, Retry, Server, Timeouts};
-use crate::component::{Dump, SegmentId, certs, config, redis};
+use crate::component::{Dump, SegmentId, redis};
 use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
 use crate::id::ComponentName;
@@ -60,7 +61,7 @@ pub(super) async fn dump(night: &mut Night<'_>, name: ComponentName, attempts: &
         ComponentName::RedisCache | ComponentName::RedisQueue => redis_of(night, name).await,
         ComponentName::Files => files_of(night).await,
         ComponentName::Config => config_of(night).await,
-        ComponentName::Certs => certs_of(night),
+        ComponentName::Certs => certs_of(night).await,
     }
 }
 
@@ -148,21 +149,32 @@ async fn config_of(night: &Night<'_>) -> Result<Dumping> {
     let tenant = night.tenant;
     let part = tenant.config.on().ok_or_else(|| not_configured(ComponentName::Config))?;
     let site = Site::find(tenant, night.docker.as_ref().ok()).await;
-    let (named, apps, mut warnings) = containers::of_tenant(tenant, night.docker.as_ref().ok()).await;
-    if let Err(e) = &site {
-        warnings.push(format!("the site's own configuration is not in it: {e}"));
+    let (named, apps, mut notes) = containers::of_tenant(tenant, night.docker.as_ref().ok()).await;
+    let mut items = Vec::new();
+    match &site {
+        Ok(site) => {
+            items.push(Item::file("site/site_config.json", site.folder.join("site_config.json")));
+            for name in ["common_site_config.json", "apps.txt", "apps.json"] {
+                items.push(Item::file(format!("site/{name}"), site.sites.join(name)).optional());
+            }
+        }
+        Err(e) => notes.push(format!("the site's own configuration is not in it: {e}")),
     }
-    let dump = config::dump(config::ConfigSource {
-        site_folder: site.as_ref().ok().map(|s| s.folder.clone()),
-        sites_folder: site.as_ref().ok().map(|s| s.sites.clone()),
-        paths: part.paths.clone(),
-        compose: part.compose.clone(),
-        env: part.env.clone(),
-        traefik: part.traefik.clone(),
-        dns: part.dns.clone(),
-        containers: named,
-        warnings,
-    })?;
+    let kinds = [
+        ("files", &part.paths),
+        ("compose", &part.compose),
+        ("env", &part.env),
+        ("traefik", &part.traefik),
+        ("dns", &part.dns),
+    ];
+    for (kind, paths) in kinds {
+        items.extend(paths.iter().map(|path| item(kind, path)));
+    }
+    items.extend(named.iter().map(|(name, spec)| Item::json(format!("containers/{name}.json"), spec)));
+    for note in &notes {
+        night.appliance.around.monitor.note(note);
+    }
+    let dump = config::dump(items, serde_json::json!({ "notes": notes })).await?;
     let envelope = match site {
         Ok(site) => Envelope { apps, ..site.envelope() },
         Err(_) => Envelope { site: tenant.site.clone(), apps, ..Envelope::default() },
@@ -170,11 +182,23 @@ async fn config_of(night: &Night<'_>) -> Result<Dumping> {
     Ok(Dumping { dump, envelope })
 }
 
-fn certs_of(night: &Night<'_>) -> Result<Dumping> {
+/// Names a host path within an archive: its kind, then the whole path, so that no two collide.
+fn item(kind: &str, path: &std::path::Path) -> Item {
+    let name = format!("{kind}{}", path.display());
+    if path.is_dir() { Item::folder(name, path) } else { Item::file(name, path) }
+}
+
+async fn certs_of(night: &Night<'_>) -> Result<Dumping> {
     let tenant = night.tenant;
     let part = tenant.certs.on().ok_or_else(|| not_configured(ComponentName::Certs))?;
     let domains = if part.domains.is_empty() { vec![tenant.site.clone()] } else { part.domains.clone() };
-    let paths: Vec<PathBuf> = part.paths.clone();
-    let dump = certs::dump(certs::CertsSource { paths, acme_file: part.acme_file.clone(), domains })?;
-    Ok(Dumping { dump, envelope: Envelope { site: tenant.site.clone(), ..Envelope::default() } })
+    // certbot's live folders hold links into its archive.
+    let items = part.paths.iter().map(|path| item("files", path).through_links()).collect();
+    let acmes = part.acme_file.iter().map(|path| Acme {
+        name: "acme/acme.json".to_owned(),
+        path: path.clone(),
+        domains: domains.clone(),
+    });
+    let dump = certs::dump(items, acmes.collect()).await?;
+    Ok(Dumping { dump, envelope: Envelope { site: tenant.site.clone(), domains, ..Envelope::default() } })
 }
