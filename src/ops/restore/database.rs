@@ -1,0 +1,84 @@
+//! The database of a restore: loaded under a staging name, compared, then put in its place.
+
+use std::time::Duration;
+
+use crate::component::mariadb::{self, Credentials, DatabaseRecord, LoadOptions, NewUser, Server, Timeouts};
+use crate::error::{Error, Kind, Result};
+use crate::id::ComponentName;
+use crate::ops::record::Envelope;
+
+use super::apply::Work;
+use super::plan::{no_container, own};
+
+/// How long a fresh server may take until it answers.
+const READY_LIMIT: Duration = Duration::from_secs(180);
+
+/// Loads the database and puts it in its place; what was there is kept in a database with a dated name.
+pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
+    let record: DatabaseRecord = own(envelope)?;
+    let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::Database))?;
+    let server = Server {
+        docker: work.docker.clone(),
+        container: work.naming.container(&spec.name),
+        credentials: Credentials::Container,
+    };
+    server.docker.start(&server.container).await?;
+    mariadb::wait_ready(&server, READY_LIMIT).await?;
+
+    let staged = format!("{}_r{}", record.database, &work.stamp[..15]);
+    work.staged_database = Some((server.clone(), staged.clone()));
+    let options = LoadOptions {
+        charset: record.charset.clone(),
+        collation: record.collation.clone(),
+        timeouts: Timeouts::default(),
+    };
+    let source = work.stream(ComponentName::Database, mariadb::STREAM)?;
+    let loaded = mariadb::load(&server, &staged, source, &options).await?;
+    if loaded.scanned.body_sha256 != Some(record.body_sha256) {
+        return Err(Error::new(Kind::Damaged, "what was loaded is not the dump that was recorded"));
+    }
+    if !loaded.orphans.is_empty() {
+        work.notes.push(format!("objects whose definer does not exist here: {}", loaded.orphans.join(", ")));
+    }
+    let live = take_place(work, &server, &record, &staged).await?;
+    work.staged_database = None;
+    mariadb::recreate_users(&server, &record.users, &record.database, &live).await?;
+    if live != record.database {
+        work.new_database = Some(live.clone());
+    }
+    let rows: u64 = record.tables.values().filter_map(|t| t.rows).sum();
+    Ok(format!("{} tables, {rows} rows in database {live}, digest equal", record.tables.len()))
+}
+
+/// Moves what is there aside and the staged database into its place; returns the live database's name.
+async fn take_place(work: &mut Work<'_>, server: &Server, record: &DatabaseRecord, staged: &str) -> Result<String> {
+    let live = &record.database;
+    if !mariadb::has_tables(server, live).await? {
+        // An official image makes the database, empty, at its first start.
+        mariadb::drop_database(server, live).await?;
+        return mariadb::rename_or_keep(server, staged, live).await;
+    }
+    let aside = format!("{live}_before_{}", &work.stamp[..15]);
+    match mariadb::swap(server, live, staged, &aside).await {
+        Ok(swapped) => {
+            work.aside.push(format!("{} tables in database {}", swapped.moved_aside, swapped.aside));
+            Ok(live.clone())
+        }
+        Err(e) if e.kind() == Kind::Conflict => {
+            work.aside.push(format!("database {live}, untouched"));
+            work.notes.push(format!("the site now uses database {staged}, for views and the like cannot be moved ({e})"));
+            Ok(staged.to_owned())
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes the account that the site logs in with, able to come from any container.
+pub(super) async fn ensure_site_user(work: &Work<'_>, container: &str, user: NewUser) -> Result<()> {
+    let server = Server {
+        docker: work.docker.clone(),
+        container: container.to_owned(),
+        credentials: Credentials::Container,
+    };
+    mariadb::create_user(&server, &user).await
+}

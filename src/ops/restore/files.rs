@@ -1,0 +1,108 @@
+//! The site folder of a restore: unpacked beside its place, compared with its list, configured, then swapped in.
+
+use std::path::{Path, PathBuf};
+
+use crate::component::files::{self, Record, Target};
+use crate::component::mariadb::{DatabaseRecord, NewUser};
+use crate::component::site::{self, SiteConfig};
+use crate::error::{Context, Kind, Result};
+use crate::id::ComponentName;
+use crate::ops::record::Envelope;
+use crate::ops::state;
+
+use super::apply::Work;
+use super::plan::own;
+
+/// Restores the site folder.
+pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
+    let record: Record = own(envelope)?;
+    let sites = sites_folder(work, envelope).await?;
+    let folder = sites.join(&envelope.site);
+    std::fs::create_dir_all(&sites).context(Kind::Io, sites.display())?;
+    let monitor = std::sync::Arc::clone(&work.appliance.around.monitor);
+    let list = work.stream(ComponentName::Files, "list")?;
+    let tar = work.stream(ComponentName::Files, "tar")?;
+    let loaded = files::load(Target::Folder(folder.clone()), record, list, tar, monitor).await?;
+    work.notes.extend(loaded.warnings.iter().cloned());
+    configure(work, &loaded.folder(), &folder).await?;
+    let totals = loaded.totals;
+    let stamp = work.stamp.clone();
+    let aside = tokio::task::spawn_blocking(move || loaded.swap(&stamp)).await.context(Kind::Bug, "swap of files")??;
+    work.aside.extend(aside.map(|p| format!("site folder {}", p.display())));
+    common_files(work, &sites).await?;
+    Ok(format!("{} files, every hash equal, in {}", totals.files, folder.display()))
+}
+
+async fn sites_folder(work: &Work<'_>, envelope: &Envelope) -> Result<PathBuf> {
+    let path = envelope.path.clone().unwrap_or_default();
+    match &envelope.container {
+        Some(spec) => work.docker.host_path_of(&work.naming.container(&spec.name), &path).await,
+        None => Ok(work.naming.host_path(&path).into()),
+    }
+}
+
+/// Makes the staged site's configuration fit its place: what the site is comes from the backup, where it lives from the
+/// site that is there; a copy under another name is muted. The site's database account is made from it.
+async fn configure(work: &mut Work<'_>, staged: &Path, live: &Path) -> Result<()> {
+    let path = staged.join("site_config.json");
+    let Some(bytes) = state::read_if_there(&path)? else {
+        work.notes.push("the backup holds no site_config.json".to_owned());
+        return Ok(());
+    };
+    let backup = SiteConfig::parse(&bytes).map_err(|e| e.in_context("site_config.json of the backup"))?;
+    let target = state::read_if_there(&live.join("site_config.json"))?.and_then(|b| SiteConfig::parse(&b).ok());
+    let merged = site::merge(&backup, target.as_ref());
+    work.notes.extend(merged.notes);
+    let mut config = merged.config;
+    if let Some(name) = &work.new_database {
+        // Frappe 15 logs in under the database's name unless db_user says otherwise.
+        let user = config.db_user().map(str::to_owned);
+        config.set("db_name", name.as_str());
+        if let Some(user) = user {
+            config.set("db_user", user);
+        }
+    }
+    if work.request.into.is_some() && !work.request.live {
+        let removed = site::mute(&mut config, &format!("http://{}.invalid", work.request.target()));
+        if !removed.is_empty() {
+            work.notes.push(format!("muted; taken out of site_config.json: {}", removed.join(", ")));
+        }
+    }
+    ensure_user(work, &config).await?;
+    rewrite(&path, &config.to_json()?)
+}
+
+async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
+    let Some(envelope) = work.envelope(ComponentName::Database)? else { return Ok(()) };
+    let record: DatabaseRecord = own(&envelope)?;
+    let (Some(user), Some(password), Some(spec)) = (config.db_user(), config.db_password(), &envelope.container) else {
+        return Ok(());
+    };
+    let database = work.new_database.clone().unwrap_or(record.database);
+    let user = NewUser { user: user.to_owned(), password, database };
+    super::database::ensure_site_user(work, &work.naming.container(&spec.name), user).await
+}
+
+/// Replaces a small file's content, keeping its owner and mode.
+fn rewrite(path: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let about = || path.display().to_string();
+    let mut file = std::fs::File::options().write(true).truncate(true).open(path).context(Kind::Io, about())?;
+    file.write_all(content).context(Kind::Io, about())?;
+    file.sync_all().context(Kind::Io, about())
+}
+
+/// Puts the bench's common files back where they are gone; those that are there may be shared with other sites.
+async fn common_files(work: &mut Work<'_>, sites: &Path) -> Result<()> {
+    let Ok(tar) = work.stream(ComponentName::Config, "tar") else { return Ok(()) };
+    let archive = crate::component::config::load(tar).await?;
+    let mut places = std::collections::BTreeMap::new();
+    for name in ["common_site_config.json", "apps.txt", "apps.json"] {
+        let member = format!("site/{name}");
+        if archive.get(&member).is_some() && !sites.join(name).exists() {
+            places.insert(member, sites.join(name));
+        }
+    }
+    super::settings::put(work, archive, places).await?;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What a restore made in Docker, so that a failed one can take it away again.
+
+use crate::error::Result;
+use crate::host::{ContainerSpec, Docker};
+
+/// Containers, volumes and networks made by this run, in the order of their making.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    containers: Vec<String>,
+    volumes: Vec<String>,
+    networks: Vec<String>,
+}
+
+impl Made {
+    /// Makes a container that is not there, and remembers what came with it; tells whether it was made.
+    pub async fn ensure(&mut self, docker: &Docker, spec: &ContainerSpec) -> Result<bool> {
+        if docker.try_inspect(&spec.name).await?.is_some() {
+            return Ok(false);
+        }
+        // Remembered before the call: one that fails half-way leaves what it had made.
+        for endpoint in &spec.networks {
+            let name = &endpoint.network.name;
+            if docker.try_inspect_network(name).await?.is_none() && !self.networks.contains(name) {
+                self.networks.push(name.clone());
+            }
+        }
+        for volume in spec.mounts.iter().filter_map(|m| m.volume.as_ref()) {
+            if docker.try_inspect_volume(&volume.name).await?.is_none() && !self.volumes.contains(&volume.name) {
+                self.volumes.push(volume.name.clone());
+            }
+        }
+        self.containers.push(spec.name.clone());
+        docker.create(spec).await?;
+        Ok(true)
+    }
+
+    /// Returns all names, for people.
+    pub fn names(&self) -> Vec<String> {
+        let containers = self.containers.iter().map(|n| format!("container {n}"));
+        let volumes = self.volumes.iter().map(|n| format!("volume {n}"));
+        let networks = self.networks.iter().map(|n| format!("network {n}"));
+        containers.chain(volumes).chain(networks).collect()
+    }
+
+    /// Tells whether this run made a container.
+    pub fn container(&self, name: &str) -> bool {
+        self.containers.iter().any(|n| n == name)
+    }
+
+    /// Removes all of it; returns what could not be removed.
+    pub async fn remove(&mut self, docker: &Docker) -> Vec<String> {
+        let mut left = Vec::new();
+        for name in self.containers.drain(..).rev() {
+            if docker.remove(&name).await.is_err() {
+                left.push(format!("container {name}"));
+            }
+        }
+        for name in self.volumes.drain(..).rev() {
+            if docker.remove_volume(&name).await.is_err() {
+                left.push(format!("volume {name}"));
+            }
+        }
+        for name in self.networks.drain(..).rev() {
+            if docker.remove_network(&name).await.is_err() {
+                left.push(format!("network {name}"));
+            }
+        }
+        left
+    }
+}

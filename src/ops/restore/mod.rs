@@ -1,0 +1,143 @@
+//! `restore`: a tenant brought back from a snapshot, in its place or under another name.
+//!
+//! A plan is made first, a value that says what would be made, loaded and moved aside; `apply` does it. Everything is
+//! loaded under staging names and compared; it takes its place last. What was there is moved aside under a dated name,
+//! never dropped. After a failure, containers and volumes that this run made are removed again.
+
+mod apply;
+mod database;
+mod files;
+mod made;
+mod naming;
+mod plan;
+mod queues;
+mod settings;
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+use crate::id::{ComponentName, SnapshotId, TenantName};
+use crate::ops::appliance::Appliance;
+use crate::ops::check::open_reader;
+use crate::ops::snapshots::{self, Which};
+use crate::repo::age_file::Identities;
+use crate::repo::receipt::Committed;
+use crate::repo::snapshot::{self, SnapshotReader};
+
+pub use plan::{Action, Plan, Step};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose snapshot.
+    pub tenant: TenantName,
+    /// Which.
+    pub which: Which,
+    /// Another name to restore under.
+    pub into: Option<TenantName>,
+    /// Under another name: leave mail, scheduler and integrations as they were.
+    pub live: bool,
+    /// Only these components; all when empty.
+    pub only: Vec<ComponentName>,
+    /// Load the job queue, whose jobs may run twice.
+    pub with_queue: bool,
+    /// The tenant whose data may be moved aside, typed by the operator.
+    pub yes_overwrite: Option<TenantName>,
+}
+
+impl Request {
+    /// Returns the name under which the tenant comes back.
+    pub fn target(&self) -> &TenantName {
+        self.into.as_ref().unwrap_or(&self.tenant)
+    }
+
+    fn wants(&self, component: ComponentName) -> bool {
+        self.only.is_empty() || self.only.contains(&component)
+    }
+}
+
+/// One component that came back.
+#[derive(Debug, Serialize)]
+pub struct RestoredComponent {
+    /// Which.
+    pub component: ComponentName,
+    /// What was done and compared.
+    pub detail: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// What a restore did.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// Whose snapshot.
+    pub tenant: TenantName,
+    /// Under which name.
+    pub target: TenantName,
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// What its state is as of.
+    pub as_of: jiff::Timestamp,
+    /// The components.
+    pub components: Vec<RestoredComponent>,
+    /// What was there before, and where it lies now.
+    pub aside: Vec<String>,
+    /// Containers, volumes and networks that were made.
+    pub made: Vec<String>,
+    /// Whether mail, scheduler and integrations were switched off.
+    pub muted: bool,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// An opened snapshot, ready to be planned and restored.
+pub struct Opened {
+    /// Its receipt.
+    pub committed: Committed,
+    /// Its streams.
+    pub reader: SnapshotReader,
+}
+
+/// Finds a snapshot and opens it with an identity.
+pub async fn open(
+    appliance: &Appliance,
+    tenant: &TenantName,
+    which: &Which,
+    identities: &Identities,
+) -> Result<Opened> {
+    let committed = snapshots::find(appliance, tenant, which).await?;
+    let vault = snapshot::open_vault(&appliance.repo, &committed.receipt, identities).await?;
+    let reader = open_reader(appliance, &committed, &vault).await?;
+    Ok(Opened { committed, reader })
+}
+
+/// Plans a restore: looks, changes nothing.
+pub async fn plan(request: &Request, opened: &Opened) -> Result<Plan> {
+    plan::make(request, opened).await
+}
+
+/// Does what the plan says.
+///
+/// Refused with [`Kind::Conflict`] where something would be moved aside and the operator has not typed the tenant's
+/// name. Interrupted or failed, it removes the containers and volumes it made; what was there is still there.
+pub async fn apply(appliance: &Appliance, request: &Request, opened: &Opened, plan: &Plan) -> Result<Restored> {
+    let clock = Instant::now();
+    plan.refuse_overwriting(request)?;
+    let _lock = appliance.state.lock(request.target())?;
+    let mut work = apply::Work::new(appliance, request, opened).await?;
+    let stop = appliance.around.stop.clone();
+    let result = tokio::select! {
+        result = work.run() => result,
+        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "restore interrupted")),
+    };
+    if let Err(e) = result {
+        let left = work.undo().await;
+        let e = e.in_context(format!("restore of {}", request.tenant));
+        return Err(if left.is_empty() { e } else { e.hint(format!("remove by hand: {}", left.join(", "))) });
+    }
+    Ok(work.report(clock.elapsed()))
+}
