@@ -3,10 +3,20 @@
 //! Here the repository and the components meet. Verbs return values and report progress to a monitor; they never print.
 
 pub mod appliance;
+pub mod backup;
+pub mod check;
+pub mod discover;
 pub mod drill;
+pub mod files;
 pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod kit;
 pub mod place;
+pub mod record;
+pub mod restore;
+pub mod serve;
+pub mod site;
+pub mod snapshots;
 pub mod state;
+pub mod status;
