@@ -2,8 +2,11 @@
 //!
 //! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
 
+mod drill;
+mod files;
 mod keys;
 mod read;
+mod restore;
 mod service;
 mod write;
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Machine};
+use crate::config::{Config, DrillPlace, Machine};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{TenantName, VaultId};
 use crate::monitor::SharedMonitor;
@@ -183,4 +183,14 @@ pub fn load_host_key(state: &State) -> Result<Option<SigningKey>> {
     let Some(bytes) = state::read_if_there(&path)? else { return Ok(None) };
     let text = String::from_utf8(bytes).context(Kind::Damaged, path.display())?;
     SigningKey::parse(&SecretString::from(text), None).map(Some).map_err(|e| e.in_context(path.display()))
+}
+
+/// Returns the file of the drill identity that this host may use unattended, if drills run here.
+pub fn drill_identity_file(place: &DrillPlace, state: &State) -> Option<std::path::PathBuf> {
+    match place {
+        DrillPlace::Here { identity_file: Some(file) } => Some(file.clone()),
+        DrillPlace::Here { identity_file: None } => Some(state.drill_identity()),
+        DrillPlace::AsInitSaid => Some(state.drill_identity()).filter(|f| f.exists()),
+        DrillPlace::Elsewhere | DrillPlace::Unlocked => None,
+    }
 }

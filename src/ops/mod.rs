@@ -15,7 +15,6 @@ pub mod kit;
 pub mod place;
 pub mod record;
 pub mod restore;
-pub mod serve;
 pub mod site;
 pub mod snapshots;
 pub mod state;

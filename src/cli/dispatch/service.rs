@@ -1,0 +1,110 @@
+//! `serve`, `discover` and `config check`.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::{Call, DONE};
+use crate::cli::args::{DiscoverArgs, ServeArgs};
+use crate::cli::render::{Rendered, print_out};
+use crate::error::{Context, Error, Kind, Result};
+use crate::ops::discover;
+use crate::service::clock::{Clock, SystemClock};
+use crate::service::notify::Patience;
+use crate::service::{Service, stop_asked, verbs::Verbs};
+
+/// A configuration without faults.
+#[derive(Debug, Serialize)]
+struct GoodConfig {
+    tenants: Vec<String>,
+    policies: Vec<String>,
+    warnings: Vec<String>,
+}
+
+pub(super) fn config_check(call: &Call<'_>) -> Result<u8> {
+    let config = call.config()?;
+    let good = GoodConfig {
+        tenants: config.tenants().map(|t| t.name.to_string()).collect(),
+        policies: config.policies().map(|p| p.name.clone()).collect(),
+        warnings: config.warnings().iter().map(ToString::to_string).collect(),
+    };
+    Ok(call.done(&good))
+}
+
+impl Rendered for GoodConfig {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "The configuration is good: {} tenants ({}), {} policies.\n",
+            self.tenants.len(),
+            self.tenants.join(", "),
+            self.policies.len()
+        );
+        for warning in &self.warnings {
+            text.push_str(&format!("warning: {warning}\n"));
+        }
+        text
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct FoundTenant {
+    project: String,
+    file: String,
+}
+
+impl Rendered for FoundTenant {
+    fn text(&self) -> String {
+        format!("{}\n", self.file)
+    }
+}
+
+pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8> {
+    let found = discover::discover(args.project.as_deref()).await?;
+    if found.is_empty() {
+        return Err(Error::new(Kind::NotFound, "Docker runs no compose project with a MariaDB here")
+            .hint("containers of a tenant are found by their compose labels; see docs/configuration.md"));
+    }
+    for tenant in found {
+        call.output.result(&FoundTenant { project: tenant.project, file: tenant.file });
+    }
+    Ok(DONE)
+}
+
+pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
+    let config = Arc::new(call.config()?);
+    let address = match &args.listen {
+        Some(text) => text.parse().context(Kind::Usage, format_args!("{text:?} is not an address with a port"))?,
+        None => config.machine.listen,
+    };
+    let address: std::net::SocketAddr = address;
+    if !address.ip().is_loopback() {
+        return Err(Error::new(Kind::Usage, format!("{address} is reachable from outside, without any login"))
+            .hint("listen on 127.0.0.1 and put a proxy with a login before it"));
+    }
+    let clock = Arc::new(SystemClock::start().await?);
+    let verbs = Arc::new(Verbs::new(Arc::clone(&config), Arc::clone(&clock)));
+    let service = Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?;
+    let listener = TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))?;
+    let bound = listener.local_addr().context(Kind::Io, "the service's address")?;
+    if !call.cli.quiet {
+        print_out(&format!("lifeboat serves {} tenants; http://{bound}/health\n", config.tenants().count()));
+    }
+    let router = crate::web::router(service.desk(), Arc::clone(&clock));
+    let stop = call.stop.clone();
+    let web = tokio::spawn(crate::web::serve(listener, router, async move { stop.cancelled().await }));
+    let stop = call.stop.clone();
+    service
+        .run(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = stop_asked() => {}
+            }
+        })
+        .await?;
+    call.stop.cancel();
+    verbs.finish().await;
+    web.await.context(Kind::Bug, "the web service's task")??;
+    tracing::info!(now = %clock.now(), "stopped");
+    Ok(DONE)
+}

@@ -1,0 +1,166 @@
+//! The service's jobs, done by the verbs of `ops`.
+//!
+//! Each job opens the repository anew, so that new certificates and a replaced store are seen; it runs in a task of its own,
+//! so that one that is given up still removes what it made.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::clock::Clock;
+use super::jobs::Jobs;
+use super::run::{JobReport, Trigger};
+use crate::config::{Config, DrillPlace};
+use crate::error::{Context, Error, Kind, Result};
+use crate::id::TenantName;
+use crate::monitor::{Monitor, SharedMonitor};
+use crate::ops::appliance::{self, Appliance, Surroundings};
+use crate::ops::backup::{self, Backed, ComponentState, Request};
+use crate::ops::drill::report::{Outcome, Report};
+use crate::ops::drill::{self};
+use crate::ops::snapshots::Which;
+use crate::ops::state::State;
+use crate::repo::receipt;
+
+/// The verbs, with what they need.
+pub struct Verbs<C> {
+    config: Arc<Config>,
+    clock: Arc<C>,
+    tasks: TaskTracker,
+}
+
+/// Writes what happens to the log.
+#[derive(Debug)]
+struct Log(TenantName);
+
+impl Monitor for Log {
+    fn step(&self, name: &str) {
+        tracing::info!(tenant.name = %self.0, step = name, "step");
+    }
+
+    fn problem(&self, error: &Error) {
+        tracing::warn!(tenant.name = %self.0, error = %error, "problem");
+    }
+
+    fn note(&self, text: &str) {
+        tracing::info!(tenant.name = %self.0, "{text}");
+    }
+}
+
+impl<C: Clock> Verbs<C> {
+    /// Makes them for a host.
+    pub fn new(config: Arc<Config>, clock: Arc<C>) -> Self {
+        Verbs { config, clock, tasks: TaskTracker::new() }
+    }
+
+    /// Waits until jobs that were given up have removed what they made.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn around(&self, tenant: &TenantName, stop: &CancellationToken) -> Surroundings {
+        let clock = Arc::clone(&self.clock);
+        let monitor: SharedMonitor = Arc::new(Log(tenant.clone()));
+        Surroundings { clock: Arc::new(move || clock.now()), monitor, stop: stop.clone() }
+    }
+
+    /// Runs a job in a task of its own; when the caller gives up, the job is asked to stop and does so on its own.
+    async fn detached<T: Send + 'static>(
+        &self,
+        stop: CancellationToken,
+        job: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let _asks_to_stop = stop.drop_guard();
+        self.tasks.spawn(job).await.context(Kind::Bug, "the job's task")?
+    }
+
+    fn identity_file(&self) -> Option<std::path::PathBuf> {
+        let state = State::open(&self.config.machine.state_dir).ok()?;
+        appliance::drill_identity_file(&self.config.machine.drills, &state)
+    }
+}
+
+#[async_trait]
+impl<C: Clock> Jobs for Verbs<C> {
+    async fn backup(&self, tenant: &TenantName, trigger: Trigger) -> Result<JobReport> {
+        let stop = CancellationToken::new();
+        let around = self.around(tenant, &stop);
+        let config = (*self.config).clone();
+        let request = Request {
+            tenant: tenant.clone(),
+            trigger: match trigger {
+                Trigger::Manual => receipt::Trigger::Manual,
+                _ => receipt::Trigger::Scheduled,
+            },
+            label: None,
+            pinned_until: None,
+        };
+        let backed = self.detached(stop, async move {
+            let appliance = Appliance::open(config, around).await?;
+            backup::backup(&appliance, &request).await
+        });
+        Ok(report_of_backup(&backed.await?))
+    }
+
+    async fn drill(&self, tenant: &TenantName) -> Result<JobReport> {
+        let file = self.identity_file().ok_or_else(|| {
+            Error::new(Kind::WrongKey, "not run: no identity")
+                .hint("`lifeboat drill TENANT --identity FILE`, or let drills run here")
+        })?;
+        let stop = CancellationToken::new();
+        let around = self.around(tenant, &stop);
+        let config = (*self.config).clone();
+        let request = drill::Request { tenant: tenant.clone(), which: Which::Latest };
+        let report = self.detached(stop, async move {
+            let identities = appliance::read_identities(&file)?;
+            drill::sweep(around.now()).await?;
+            let appliance = Appliance::open(config, around).await?;
+            drill::drill(&appliance, &request, &identities).await
+        });
+        report_of_drill(&report.await?)
+    }
+
+    fn can_drill(&self, _tenant: &TenantName) -> bool {
+        !matches!(self.config.machine.drills, DrillPlace::Elsewhere | DrillPlace::Unlocked)
+            && self.identity_file().is_some_and(|f| f.exists())
+    }
+
+    fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String> {
+        let state = State::open(&self.config.machine.state_dir).ok()?;
+        state.hold(tenant, now).ok()?.map(|h| format!("on hold until {}: {}", h.until, h.reason))
+    }
+}
+
+fn report_of_backup(backed: &Backed) -> JobReport {
+    let lacks: Vec<String> = backed
+        .components
+        .iter()
+        .filter(|c| matches!(c.state, ComponentState::Failed | ComponentState::Lacking))
+        .map(|c| format!("{}: {}", c.component, c.reason.clone().unwrap_or_else(|| c.lacks.join(", "))))
+        .collect();
+    JobReport {
+        lacks: (!backed.whole).then(|| lacks.join("; ")),
+        snapshot: Some(backed.snapshot.clone()),
+        added_bytes: Some(backed.added_bytes),
+        head: Some(format!("{}:{}", backed.sequence, backed.receipt.short())),
+        ..JobReport::default()
+    }
+}
+
+/// A drill that found a fault is a failed run.
+fn report_of_drill(report: &Report) -> Result<JobReport> {
+    if report.outcome != Outcome::Passed {
+        return Err(Error::new(Kind::CheckFailed, report.headline()));
+    }
+    Ok(JobReport {
+        snapshot: Some(report.snapshot.clone()),
+        drill: Some(report.drill.clone()),
+        level: report.level.parse().ok(),
+        head: Some(format!("{}:{}", report.sequence, report.receipt.short())),
+        ..JobReport::default()
+    })
+}
