@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-pub use databases::{Swapped, database_exists, drop_database, swap, wait_ready};
+pub use databases::{
+    Swapped, database_exists, drop_database, end_sessions, has_tables, prove_encryption_key, swap, wait_ready,
+};
 pub use dump::{DatabaseSource, dump, dump_body_digest};
 pub use fault::{Retry, retry_of};
 pub use load::{LoadOptions, Loaded, load};

@@ -19,6 +19,7 @@ pub mod fernet;
 pub mod files;
 pub mod frappe;
 pub mod mariadb;
+pub mod redis;
 pub mod site;
 
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].

@@ -12,7 +12,6 @@ mod machine;
 mod policy;
 mod raw;
 mod secret;
-mod starter;
 mod store;
 mod tenant;
 mod units;
@@ -27,7 +26,6 @@ pub use load::Surroundings;
 pub use machine::{DrillPlace, Machine, Notify};
 pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
 pub use secret::{SecretRef, SecretUrl};
-pub use starter::Starter;
 pub use store::{Credentials, StoreAddress, StoreConfig};
 pub use tenant::{BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant};
 pub use units::{Rate, Size};
@@ -48,6 +46,22 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns what a recovery needs of a configuration: a store's address and a folder for its state, no tenant.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] where the address or the folder cannot be one.
+    pub fn for_recovery(store_url: &str, state_dir: &std::path::Path) -> Result<Config> {
+        let text = |t: &str| toml::Value::String(t.to_owned()).to_string();
+        let file = format!(
+            "host = \"recovery\"\nstate_dir = {}\n[store]\nurl = {}\n",
+            text(&state_dir.to_string_lossy()),
+            text(store_url)
+        );
+        let around = Surroundings { hostname: "recovery".to_owned(), zone: jiff::tz::TimeZone::UTC };
+        let files = [SourceFile::new("lifeboat.toml", file)];
+        Ok(Config::from_files(state_dir, &files, &around)?)
+    }
+
     /// Returns all tenants by name.
     pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
         self.tenants.values()

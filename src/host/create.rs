@@ -60,7 +60,7 @@ impl Docker {
             ..VolumeCreateRequest::default()
         };
         // The daemon answers with the volume that is there, where one is.
-        call(format_args!("volume {}", volume.name), self.client.create_volume(request)).await?;
+        call(format!("volume {}", volume.name), self.client.create_volume(request)).await?;
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl Docker {
             labels: Some(hashed(&network.labels)),
             ..NetworkCreateRequest::default()
         };
-        call(format_args!("network {}", network.name), self.client.create_network(request)).await?;
+        call(format!("network {}", network.name), self.client.create_network(request)).await?;
         Ok(())
     }
 

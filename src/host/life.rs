@@ -66,14 +66,14 @@ impl Docker {
     /// Starts a container; one that runs already is left as it is.
     pub async fn start(&self, container: &str) -> Result<()> {
         let started = self.client.start_container(container, None::<StartContainerOptions>);
-        call(format_args!("container {container}"), started).await
+        call(format!("container {container}"), started).await
     }
 
     /// Stops a container, by force after `grace` (at most 90 s); one that has ended is left as it is.
     pub async fn stop(&self, container: &str, grace: Duration) -> Result<()> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(STOP_LIMIT_S).min(STOP_LIMIT_S);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        call(format_args!("container {container}"), self.client.stop_container(container, Some(options)))
+        call(format!("container {container}"), self.client.stop_container(container, Some(options)))
             .await
     }
 
@@ -110,7 +110,7 @@ impl Docker {
     /// Gives a container another name; its volumes and networks stay.
     pub async fn rename(&self, container: &str, name: &str) -> Result<()> {
         let options = RenameContainerOptionsBuilder::new().name(name).build();
-        call(format_args!("container {container}"), self.client.rename_container(container, options)).await
+        call(format!("container {container}"), self.client.rename_container(container, options)).await
     }
 
     /// Removes a container, running or not, and leaves all its volumes; one that is not there counts as removed.

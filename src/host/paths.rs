@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 impl Docker {
     /// Returns the folder on this host where a volume's files lie.
     pub async fn volume_path(&self, volume: &str) -> Result<PathBuf> {
-        let answer = call(format_args!("volume {volume}"), self.client.inspect_volume(volume)).await?;
+        let answer = call(format!("volume {volume}"), self.client.inspect_volume(volume)).await?;
         if answer.mountpoint.is_empty() {
             return Err(Error::new(Kind::Host, format!("volume {volume} has no folder on this host"))
                 .hint(format!("its driver is {}; only local volumes can be read from here", answer.driver)));

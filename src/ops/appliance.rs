@@ -13,6 +13,7 @@ use crate::config::{Config, DrillPlace, Machine};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{TenantName, VaultId};
 use crate::monitor::SharedMonitor;
+use crate::ops::kit::Kit;
 use crate::ops::place;
 use crate::ops::state::{self, State};
 use crate::repo::age_file::{Identities, Recipient};
@@ -75,6 +76,23 @@ impl Appliance {
         };
         let store = place::open(&config.machine, false).await?;
         let repo = Repository::open(store, pin).await?;
+        let trust = Trust::load(&repo).await?;
+        Ok(Appliance { config, state, repo, trust, around })
+    }
+
+    /// Opens the repository that a recovery kit describes, without any configuration or state of this host.
+    ///
+    /// Store credentials come from the environment; fetched packs and locks lie in a temporary folder.
+    pub async fn from_kit(kit: &Kit, around: Surroundings) -> Result<Appliance> {
+        let place = place::Place {
+            address: kit.store.parse()?,
+            endpoint: kit.endpoint.clone(),
+            region: kit.region.clone(),
+        };
+        let folder = std::env::temp_dir().join(format!("lifeboat-recovery-{}", kit.repository));
+        let config = Config::for_recovery(&place.address.to_string(), &folder)?;
+        let state = State::open(&folder)?;
+        let repo = Repository::open(place::open_from_kit(&place).await?, Some(kit.pin)).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })
     }

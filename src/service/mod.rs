@@ -14,6 +14,7 @@ mod queue;
 mod run;
 pub mod schedule;
 mod status;
+pub mod verbs;
 mod work;
 
 use std::sync::Arc;

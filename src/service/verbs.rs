@@ -86,16 +86,13 @@ impl<C: Clock> Verbs<C> {
 
 #[async_trait]
 impl<C: Clock> Jobs for Verbs<C> {
-    async fn backup(&self, tenant: &TenantName, trigger: Trigger) -> Result<JobReport> {
+    async fn backup(&self, tenant: &TenantName, _trigger: Trigger) -> Result<JobReport> {
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
         let config = (*self.config).clone();
         let request = Request {
             tenant: tenant.clone(),
-            trigger: match trigger {
-                Trigger::Manual => receipt::Trigger::Manual,
-                _ => receipt::Trigger::Scheduled,
-            },
+            trigger: receipt::Trigger::Scheduled,
             label: None,
             pinned_until: None,
         };

@@ -10,9 +10,8 @@ use crate::cli::args::{DiscoverArgs, ServeArgs};
 use crate::cli::render::{Rendered, print_out};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::discover;
-use crate::service::clock::{Clock, SystemClock};
-use crate::service::notify::Patience;
-use crate::service::{Service, stop_asked, verbs::Verbs};
+use crate::service::verbs::Verbs;
+use crate::service::{Clock, Patience, Service, SystemClock};
 
 /// A configuration without faults.
 #[derive(Debug, Serialize)]
@@ -93,15 +92,7 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     let router = crate::web::router(service.desk(), Arc::clone(&clock));
     let stop = call.stop.clone();
     let web = tokio::spawn(crate::web::serve(listener, router, async move { stop.cancelled().await }));
-    let stop = call.stop.clone();
-    service
-        .run(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                _ = stop_asked() => {}
-            }
-        })
-        .await?;
+    service.run(call.stop.cancelled()).await?;
     call.stop.cancel();
     verbs.finish().await;
     web.await.context(Kind::Bug, "the web service's task")??;

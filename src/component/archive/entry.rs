@@ -34,6 +34,17 @@ pub enum EntryKind {
     },
 }
 
+impl EntryKind {
+    /// Returns the word for it in lists.
+    pub fn word(&self) -> &'static str {
+        match self {
+            EntryKind::File { .. } => "file",
+            EntryKind::Folder => "folder",
+            EntryKind::Link { .. } => "link",
+        }
+    }
+}
+
 /// An entry of a tar stream without its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

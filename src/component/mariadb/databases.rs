@@ -1,5 +1,6 @@
 //! Databases as wholes: waiting for their server, dropping them, exchanging one for another.
 
+use crate::component::fernet::{self, FernetProof};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -42,6 +43,45 @@ pub async fn database_exists(server: &Server, database: &str) -> Result<bool> {
         literal(database)
     );
     Ok(server.rows::<(u64,)>(&sql).await?.first().is_some_and(|(n,)| *n > 0))
+}
+
+/// Tells whether a database is there and holds any table.
+pub async fn has_tables(server: &Server, database: &str) -> Result<bool> {
+    let sql = format!(
+        "SELECT JSON_ARRAY(COUNT(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {};",
+        literal(database)
+    );
+    Ok(server.rows::<(u64,)>(&sql).await?.first().is_some_and(|(n,)| *n > 0))
+}
+
+/// Compares a database's stored secrets with the site's `encryption_key`; a fault to read them is an error.
+pub async fn prove_encryption_key(
+    server: &Server,
+    database: &str,
+    key: Option<&secrecy::SecretString>,
+) -> Result<FernetProof> {
+    let there = format!(
+        "SELECT JSON_ARRAY(COUNT(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = '__Auth';",
+        literal(database)
+    );
+    if server.rows::<(u64,)>(&there).await?.first().is_none_or(|(n,)| *n == 0) {
+        return Ok(FernetProof::NothingToProve);
+    }
+    let sql = format!("SELECT JSON_ARRAY(password) FROM {}.`__Auth` WHERE encrypted = 1;", identifier(database));
+    let rows = server.rows::<(Option<String>,)>(&sql).await?;
+    Ok(fernet::prove(key, rows.iter().map(|(token,)| token.as_deref().unwrap_or_default())))
+}
+
+/// Ends all live logins of a site's copy, so that no session of the original opens it.
+pub async fn end_sessions(server: &Server, database: &str) -> Result<()> {
+    let there = format!(
+        "SELECT JSON_ARRAY(COUNT(*)) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = 'tabSessions';",
+        literal(database)
+    );
+    if server.rows::<(u64,)>(&there).await?.first().is_some_and(|(n,)| *n > 0) {
+        server.lines(&format!("DELETE FROM {}.`tabSessions`;", identifier(database))).await?;
+    }
+    Ok(())
 }
 
 /// Drops a database and all in it; one that is not there counts as dropped.

@@ -25,24 +25,23 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     server.docker.start(&server.container).await?;
     mariadb::wait_ready(&server, READY_LIMIT).await?;
 
-    let staged = format!("{}_r{}", record.database, &work.stamp[..15]);
-    work.staged_database = Some((server.clone(), staged.clone()));
-    let options = LoadOptions {
-        charset: record.charset.clone(),
-        collation: record.collation.clone(),
-        timeouts: Timeouts::default(),
+    let there = mariadb::has_tables(&server, &record.database).await?;
+    let name = match there {
+        true => format!("{}_r{}", record.database, &work.stamp[..15]),
+        // An official image makes the database, empty, at its first start.
+        false => record.database.clone(),
     };
-    let source = work.stream(ComponentName::Database, mariadb::STREAM)?;
-    let loaded = mariadb::load(&server, &staged, source, &options).await?;
-    if loaded.scanned.body_sha256 != Some(record.body_sha256) {
-        return Err(Error::new(Kind::Damaged, "what was loaded is not the dump that was recorded"));
+    if !there {
+        mariadb::drop_database(&server, &name).await?;
     }
-    if !loaded.orphans.is_empty() {
-        work.notes.push(format!("objects whose definer does not exist here: {}", loaded.orphans.join(", ")));
-    }
-    let live = take_place(work, &server, &record, &staged).await?;
+    work.staged_database = Some((server.clone(), name.clone()));
+    load(work, &server, &record, &name).await?;
+    let live = if there { take_place(work, &server, &record, &name).await? } else { name };
     work.staged_database = None;
     mariadb::recreate_users(&server, &record.users, &record.database, &live).await?;
+    if work.request.into.is_some() {
+        mariadb::end_sessions(&server, &live).await?;
+    }
     if live != record.database {
         work.new_database = Some(live.clone());
     }
@@ -50,14 +49,27 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     Ok(format!("{} tables, {rows} rows in database {live}, digest equal", record.tables.len()))
 }
 
+/// Loads the dump into a new database and compares it with what was recorded.
+async fn load(work: &mut Work<'_>, server: &Server, record: &DatabaseRecord, name: &str) -> Result<()> {
+    let options = LoadOptions {
+        charset: record.charset.clone(),
+        collation: record.collation.clone(),
+        timeouts: Timeouts::default(),
+    };
+    let source = work.stream(ComponentName::Database, mariadb::STREAM)?;
+    let loaded = mariadb::load(server, name, source, &options).await?;
+    if loaded.scanned.body_sha256 != Some(record.body_sha256) {
+        return Err(Error::new(Kind::Damaged, "what was loaded is not the dump that was recorded"));
+    }
+    if !loaded.orphans.is_empty() {
+        work.notes.push(format!("objects whose definer does not exist here: {}", loaded.orphans.join(", ")));
+    }
+    Ok(())
+}
+
 /// Moves what is there aside and the staged database into its place; returns the live database's name.
 async fn take_place(work: &mut Work<'_>, server: &Server, record: &DatabaseRecord, staged: &str) -> Result<String> {
     let live = &record.database;
-    if !mariadb::has_tables(server, live).await? {
-        // An official image makes the database, empty, at its first start.
-        mariadb::drop_database(server, live).await?;
-        return mariadb::rename_or_keep(server, staged, live).await;
-    }
     let aside = format!("{live}_before_{}", &work.stamp[..15]);
     match mariadb::swap(server, live, staged, &aside).await {
         Ok(swapped) => {

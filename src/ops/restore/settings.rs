@@ -17,12 +17,12 @@ use super::apply::Work;
 /// The site's own files are the business of `files`, the containers' descriptions that of the containers.
 pub(super) async fn restore(work: &mut Work<'_>, component: ComponentName, envelope: &Envelope) -> Result<String> {
     let archive = config::load(work.stream(component, "tar")?).await?;
-    let mut places: BTreeMap<String, PathBuf> = config::places(&envelope.own)
+    let mut places: BTreeMap<String, PathBuf> = config::places(&envelope.own)?
         .into_iter()
         .filter(|(name, _)| !name.starts_with("site/") && !name.starts_with("acme/"))
         .collect();
     places.retain(|name, place| differs(&archive, name, place));
-    let acme = config::places(&envelope.own).into_iter().find(|(name, _)| name.starts_with("acme/"));
+    let acme = config::places(&envelope.own)?.into_iter().find(|(name, _)| name.starts_with("acme/"));
     if let Some((name, path)) = acme {
         let acme = Acme { name, path, domains: envelope.domains.clone() };
         put_acme(work, &archive, acme).await?;
