@@ -195,7 +195,7 @@ fn keys_of_a_bucket_mean_nothing_for_a_folder_and_go_in_pairs() {
 fn a_drill_identity_stands_only_where_drills_run_here() {
     let with = |drills: &str| format!("{SMALLEST}[drills]\n{drills}\n");
     let here = read(&[("lifeboat.toml", &with("run = \"here\"\nidentity_file = \"id\""))]).unwrap();
-    assert_eq!(here.machine.drills, DrillPlace::Here { identity_file: "/etc/lifeboat/id".into() });
+    assert_eq!(here.machine.drills, DrillPlace::Here { identity_file: Some("/etc/lifeboat/id".into()) });
     for bad in [
         "run = \"here\"",
         "run = \"elsewhere\"\nidentity_file = \"id\"",

@@ -191,7 +191,6 @@ pub struct ShowArgs {
     #[arg(default_value = "latest")]
     pub snapshot: Which,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub identity: IdentityArgs,
 }
 
@@ -220,7 +219,6 @@ pub struct RestoreArgs {
     #[arg(long, short, default_value = "latest")]
     pub snapshot: Which,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub identity: IdentityArgs,
     /// Restore under another name; starts muted unless --live
     #[arg(long, value_name = "NEW")]
@@ -269,7 +267,6 @@ pub struct FilesArgs {
     /// A path within the site folder
     pub path: Option<String>,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub identity: IdentityArgs,
 }
 
@@ -277,7 +274,6 @@ pub struct FilesArgs {
 #[derive(Debug, Args)]
 pub struct ExtractArgs {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub what: FilesArgs,
     /// The folder to write into; made when missing
     #[arg(long, value_name = "DIR")]
@@ -296,7 +292,6 @@ pub struct CheckArgs {
     #[arg(long)]
     pub latest: bool,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub identity: IdentityArgs,
 }
 
@@ -309,7 +304,6 @@ pub struct DrillArgs {
     #[arg(long, short, default_value = "latest")]
     pub snapshot: Which,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap takes a doc comment on a flattened group as its heading")]
     pub identity: IdentityArgs,
     /// Also write the report (JSON and HTML) here
     #[arg(long, value_name = "DIR")]

@@ -65,7 +65,8 @@ fn run_verb(cli: &Cli, output: &Output) -> Result<u8> {
 /// Asks for a stop at the first signal and ends the process at the second.
 async fn watch_signals(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return;
     };
     for again in [false, true] {

@@ -26,11 +26,8 @@ struct Seen {
 impl Terminal {
     /// Starts the line; without a terminal only problems and notes are printed.
     pub fn new() -> Self {
-        let bar = if std::io::stderr().is_terminal() {
-            ProgressBar::new_spinner()
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar =
+            if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         bar.enable_steady_tick(Duration::from_millis(120));
         bar.set_style(plain());
         Terminal { bar, seen: Mutex::default() }
@@ -125,7 +122,9 @@ impl Monitor for JsonLines {
     }
 
     fn problem(&self, error: &Error) {
-        Self::line(&serde_json::json!({"event": "problem", "kind": error.kind().word(), "message": error.to_string()}));
+        Self::line(
+            &serde_json::json!({"event": "problem", "kind": error.kind().word(), "message": error.to_string()}),
+        );
     }
 
     fn note(&self, text: &str) {

@@ -91,7 +91,11 @@ pub fn bytes(n: u64) -> String {
 
 /// Formats a duration for people: `1.4 s`, `2 min 5 s`, `3 h 2 min`.
 pub fn seconds(s: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds of a duration")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole seconds of a duration"
+    )]
     let whole = s.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{s:.1} s"),

@@ -73,8 +73,7 @@ impl Docker {
     pub async fn stop(&self, container: &str, grace: Duration) -> Result<()> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(STOP_LIMIT_S).min(STOP_LIMIT_S);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        call(format!("container {container}"), self.client.stop_container(container, Some(options)))
-            .await
+        call(format!("container {container}"), self.client.stop_container(container, Some(options))).await
     }
 
     /// Waits until a container is healthy, or runs where it has no healthcheck.

@@ -178,8 +178,7 @@ pub fn read_identities(path: &Path) -> Result<Identities> {
 
 /// Returns the operators' recipients and, where drills run here, the drill identity's.
 pub fn recipients(machine: &Machine, state: &State) -> Result<Vec<Recipient>> {
-    let mut all: Vec<Recipient> =
-        machine.operators.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    let mut all: Vec<Recipient> = machine.operators.iter().map(|text| text.parse()).collect::<Result<_>>()?;
     if let Some(members) = state.membership()? {
         for text in members.operators.iter().chain(&members.drill) {
             let one: Recipient = text.parse()?;

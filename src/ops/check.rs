@@ -126,7 +126,11 @@ fn fault_of(committed: &Committed, f: &Finding) -> Fault {
     }
 }
 
-async fn read_all(appliance: &Appliance, committed: &Committed, identities: &Identities) -> Result<Vec<Finding>> {
+async fn read_all(
+    appliance: &Appliance,
+    committed: &Committed,
+    identities: &Identities,
+) -> Result<Vec<Finding>> {
     let vault = snapshot::open_vault(&appliance.repo, &committed.receipt, identities).await?;
     let reader = match open_reader(appliance, committed, &vault).await {
         Ok(reader) => reader,

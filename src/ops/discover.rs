@@ -65,11 +65,12 @@ fn quoted(text: &str) -> String {
 
 fn is_database(service: &str, spec: &ContainerSpec) -> bool {
     let named = spec.image.contains("mariadb") || service == "db" || service.contains("mariadb");
-    named && (spec.env("MARIADB_ROOT_PASSWORD").is_some()
-        || spec.env("MYSQL_ROOT_PASSWORD").is_some()
-        || spec.env("MARIADB_ROOT_PASSWORD_FILE").is_some()
-        || spec.env("MYSQL_ROOT_PASSWORD_FILE").is_some()
-        || spec.image.contains("mariadb"))
+    named
+        && (spec.env("MARIADB_ROOT_PASSWORD").is_some()
+            || spec.env("MYSQL_ROOT_PASSWORD").is_some()
+            || spec.env("MARIADB_ROOT_PASSWORD_FILE").is_some()
+            || spec.env("MYSQL_ROOT_PASSWORD_FILE").is_some()
+            || spec.image.contains("mariadb"))
 }
 
 fn is_redis(service: &str, spec: &ContainerSpec) -> bool {

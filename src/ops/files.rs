@@ -51,7 +51,9 @@ pub async fn open(opened: &Opened, path: &str) -> Result<(Line, Source)> {
     while let Some(placed) = listing.next().await? {
         if placed.line.entry.path_text() == clean(path) {
             let Some(_) = placed.line.sha256 else {
-                return Err(Error::new(Kind::Usage, format!("{path} is no file")).hint("`files ls` shows what it is"));
+                return Err(
+                    Error::new(Kind::Usage, format!("{path} is no file")).hint("`files ls` shows what it is")
+                );
             };
             let content = content(opened, &placed.line, placed.offset)?;
             return Ok((placed.line, content));

@@ -31,7 +31,9 @@ pub fn hold(
     let since = around.now();
     let until = parse_time(until, since)?;
     if reason.trim().is_empty() {
-        return Err(Error::new(Kind::Usage, "a hold needs a reason").hint("whoever reads `status` will ask for it"));
+        return Err(
+            Error::new(Kind::Usage, "a hold needs a reason").hint("whoever reads `status` will ask for it")
+        );
     }
     config.tenant(tenant)?;
     let hold = Hold { until, reason: reason.trim().to_owned(), since };

@@ -176,7 +176,8 @@ impl Keys {
 /// Reads the root's signing key from a recovery kit.
 pub fn root_of(kit: &Kit) -> Result<SigningKey> {
     let secret = kit.root_secret.as_ref().ok_or_else(|| {
-        Error::new(Kind::WrongKey, "this recovery kit holds no root secret key").hint("use the sheet of the founder")
+        Error::new(Kind::WrongKey, "this recovery kit holds no root secret key")
+            .hint("use the sheet of the founder")
     })?;
     let text = format!("untrusted comment: lifeboat root key\n{}\n", secret.expose_secret());
     SigningKey::parse(&SecretString::from(text), None)
@@ -184,7 +185,10 @@ pub fn root_of(kit: &Kit) -> Result<SigningKey> {
 
 fn keep_host_keys(state: &State, keys: &Keys) -> Result<()> {
     if let Some((secret, _)) = &keys.drill {
-        let text = age_file::identity_file("lifeboat drill identity: reads the backups of this host's tenants", secret);
+        let text = age_file::identity_file(
+            "lifeboat drill identity: reads the backups of this host's tenants",
+            secret,
+        );
         state::write_private(&state.drill_identity(), text.as_bytes())?;
     }
     Ok(())
@@ -193,15 +197,19 @@ fn keep_host_keys(state: &State, keys: &Keys) -> Result<()> {
 fn refuse_second_init(state: &State) -> Result<()> {
     match state.membership()? {
         None => Ok(()),
-        Some(m) => Err(Error::new(Kind::Conflict, format!("this host belongs to repository {} already", m.repository))
-            .hint("for another repository use another state_dir")),
+        Some(m) => Err(Error::new(
+            Kind::Conflict,
+            format!("this host belongs to repository {} already", m.repository),
+        )
+        .hint("for another repository use another state_dir")),
     }
 }
 
 /// A kit beside the keys of the host would be found by whoever takes the host over.
 fn refuse_kit_on_host(kit: &Path, config: &Config) -> Result<()> {
     let parent = kit.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let parent = parent.canonicalize().context(Kind::Usage, format_args!("folder of the kit {}", kit.display()))?;
+    let parent =
+        parent.canonicalize().context(Kind::Usage, format_args!("folder of the kit {}", kit.display()))?;
     for folder in [&config.dir, &config.machine.state_dir] {
         if folder.canonicalize().is_ok_and(|f| parent.starts_with(f)) {
             return Err(Error::new(
@@ -265,7 +273,9 @@ async fn try_store(store: &dyn Store) -> Result<Vec<String>> {
     }
     match store.put(&key, b"other".to_vec().into(), PutMode::Create).await {
         Err(e) if e.kind() == Kind::Conflict => {}
-        Ok(_) => warnings.push("the store replaces objects although asked not to: an intruder on this host could too".to_owned()),
+        Ok(_) => warnings.push(
+            "the store replaces objects although asked not to: an intruder on this host could too".to_owned(),
+        ),
         Err(e) => return Err(context(e)),
     }
     if let Err(e) = store.delete(&key, None).await {

@@ -81,7 +81,11 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
     let mut vaults = Vec::new();
     for tenant in appliance.config.tenants() {
         if let Some(v) = appliance.vault(&tenant.name)? {
-            vaults.push(VaultLine { tenant: tenant.name.clone(), vault: v.id().clone(), wraps: v.wraps().len() });
+            vaults.push(VaultLine {
+                tenant: tenant.name.clone(),
+                vault: v.id().clone(),
+                wraps: v.wraps().len(),
+            });
         }
     }
     let membership = appliance.state.membership()?;
@@ -92,7 +96,12 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
         vaults,
         operators: appliance.operators()?.into_iter().map(String::from).collect(),
         host_can_read: membership.is_some_and(|m| m.drill.is_some()),
-        faults: appliance.trust.faults().iter().map(|(host, n, _, what)| format!("{host}.{n}: {what}")).collect(),
+        faults: appliance
+            .trust
+            .faults()
+            .iter()
+            .map(|(host, n, _, what)| format!("{host}.{n}: {what}"))
+            .collect(),
     })
 }
 

@@ -3,7 +3,6 @@
 //! The sheet is an age identity file, so that stock `age -d -i KIT` takes it as it is; all else stands in its comment
 //! lines. Owns that text. Knows nothing of how its keys are used.
 
-
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -46,8 +45,12 @@ impl Kit {
             t.push('\n');
         };
         line(TITLE);
-        line("# Whoever holds this sheet can read every backup and certify hosts. Keep it off the host, print it,");
-        line("# and store it where a fire in the server room does not reach. It is also an age identity file.");
+        line(
+            "# Whoever holds this sheet can read every backup and certify hosts. Keep it off the host, print it,",
+        );
+        line(
+            "# and store it where a fire in the server room does not reach. It is also an age identity file.",
+        );
         line("#");
         line(&format!("# made: {}", self.made));
         line(&format!("# repository: {}", self.repository));
@@ -79,7 +82,8 @@ impl Kit {
                 .hint(format!("its first line is {TITLE:?}; `lifeboat init` writes one")));
         }
         let field = |word: &str| {
-            text.lines().find_map(|l| l.strip_prefix("# ")?.strip_prefix(word)?.strip_prefix(": ").map(str::trim))
+            text.lines()
+                .find_map(|l| l.strip_prefix("# ")?.strip_prefix(word)?.strip_prefix(": ").map(str::trim))
         };
         let need = |word: &str| {
             field(word).ok_or_else(|| Error::new(Kind::Usage, format!("recovery kit has no line {word:?}")))

@@ -62,7 +62,8 @@ async fn open_place(place: &Place, credentials: Option<Credentials>, create: boo
 
 /// Returns the credentials in `AWS_ACCESS_KEY_ID` and its companions, as every S3 tool reads them.
 fn from_environment() -> Option<Credentials> {
-    let read = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).map(secrecy::SecretString::from);
+    let read =
+        |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).map(secrecy::SecretString::from);
     Some(Credentials {
         access_key: read("AWS_ACCESS_KEY_ID")?,
         secret_key: read("AWS_SECRET_ACCESS_KEY")?,

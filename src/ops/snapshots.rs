@@ -126,7 +126,9 @@ fn nothing_found(tenant: &TenantName, which: &Which, history: &History) -> Error
     if let Which::Id(id) = which {
         let fault = history.faults.iter().find(|f| f.snapshot() == Some(id));
         return match fault {
-            Some(f) => Error::new(Kind::Forged, format!("snapshot {id} of {tenant} is not to be trusted: {f}")),
+            Some(f) => {
+                Error::new(Kind::Forged, format!("snapshot {id} of {tenant} is not to be trusted: {f}"))
+            }
             None => Error::new(Kind::NotFound, format!("tenant {tenant} has no snapshot {id}"))
                 .hint(format!("`lifeboat snapshots {tenant}` lists them")),
         };
@@ -137,7 +139,9 @@ fn nothing_found(tenant: &TenantName, which: &Which, history: &History) -> Error
         (Some(p), _) => Error::new(Kind::NotFound, what)
             .hint(format!("name a partial one to take it: {}", p.receipt.snapshot)),
         (None, Some(fault)) => Error::new(Kind::Forged, format!("{what} that verifies: {fault}")),
-        (None, None) => Error::new(Kind::NotFound, what).hint(format!("`lifeboat backup {tenant}` makes one")),
+        (None, None) => {
+            Error::new(Kind::NotFound, what).hint(format!("`lifeboat backup {tenant}` makes one"))
+        }
     }
 }
 
@@ -150,7 +154,12 @@ fn line(c: &Committed, drills: &[DrillOutcome]) -> SnapshotLine {
         host: r.host.clone(),
         trigger: r.trigger,
         whole: r.is_whole(),
-        not_whole: r.components.iter().filter(|s| s.state != State::Whole).map(|s| (s.component, s.state)).collect(),
+        not_whole: r
+            .components
+            .iter()
+            .filter(|s| s.state != State::Whole)
+            .map(|s| (s.component, s.state))
+            .collect(),
         added_bytes: r.added_bytes,
         needed_bytes: r.packs_bytes(),
         packs: r.pack_count(),

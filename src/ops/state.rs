@@ -177,7 +177,9 @@ fn remove_if_there(path: &Path) -> Result<()> {
 /// Reads a small JSON file that may be missing.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     read_if_there(path)?
-        .map(|bytes| serde_json::from_slice(&bytes).context(Kind::Io, format_args!("{} is damaged", path.display())))
+        .map(|bytes| {
+            serde_json::from_slice(&bytes).context(Kind::Io, format_args!("{} is damaged", path.display()))
+        })
         .transpose()
 }
 

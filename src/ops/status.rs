@@ -79,7 +79,8 @@ impl Status {
         let recoverable = self.tenants.iter().filter(|t| t.snapshot.is_some()).count();
         let proven = self.tenants.iter().filter(|t| t.proof.is_some()).count();
         let red = self.tenants.iter().filter(|t| t.light == Light::Red).count();
-        let mut s = format!("{recoverable} of {all} tenants have a whole backup; {proven} are proven by a drill.");
+        let mut s =
+            format!("{recoverable} of {all} tenants have a whole backup; {proven} are proven by a drill.");
         if red > 0 {
             s.push_str(&format!(" {red} need attention now."));
         }
@@ -148,7 +149,11 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
         Some(t) => {
             let age = now.duration_since(t);
             if age > jiff::SignedDuration::try_from(rpo).unwrap_or(jiff::SignedDuration::MAX) {
-                let text = format!("the newest whole backup is {} h old, {} h are allowed", age.as_hours(), rpo.as_secs() / 3600);
+                let text = format!(
+                    "the newest whole backup is {} h old, {} h are allowed",
+                    age.as_hours(),
+                    rpo.as_secs() / 3600
+                );
                 status.blame(Light::Red, text);
             }
         }

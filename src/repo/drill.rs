@@ -150,7 +150,11 @@ pub async fn record(
 }
 
 /// Loads the outcomes of a tenant's drills that verify, by time; those that do not are named beside.
-pub async fn load(repo: &Repository, trust: &Trust, tenant: &TenantName) -> Result<(Vec<DrillOutcome>, Vec<Error>)> {
+pub async fn load(
+    repo: &Repository,
+    trust: &Trust,
+    tenant: &TenantName,
+) -> Result<(Vec<DrillOutcome>, Vec<Error>)> {
     let listed = object::versions(&**repo.store(), &keys::drills(tenant)).await?;
     let mut ids: Vec<DrillId> = listed.iter().filter_map(|e| keys::parse_drill(tenant, &e.key)).collect();
     ids.sort();
@@ -189,7 +193,10 @@ fn verify(
         .signing_key
         .verify(&key, json, signature)?;
     if outcome.repository != *trust.repository() || outcome.tenant != *tenant || outcome.drill != *id {
-        return Err(Error::new(Kind::Forged, format!("{key} belongs to another repository, tenant or drill")));
+        return Err(Error::new(
+            Kind::Forged,
+            format!("{key} belongs to another repository, tenant or drill"),
+        ));
     }
     Ok(outcome)
 }

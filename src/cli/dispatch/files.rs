@@ -92,4 +92,3 @@ impl Rendered for Extracted {
         format!("{} entries written to {}\n", self.entries, self.to)
     }
 }
-

@@ -82,7 +82,8 @@ pub(super) async fn certify(call: &Call<'_>, args: &CertifyArgs) -> Result<u8> {
 pub(super) async fn rewrap(call: &Call<'_>, args: &IdentityArgs) -> Result<u8> {
     let appliance = call.appliance().await?;
     let path = args.identity.as_deref().ok_or_else(|| {
-        Error::new(Kind::Usage, "rewrapping opens vaults").hint("give --identity FILE, an operator's or the kit")
+        Error::new(Kind::Usage, "rewrapping opens vaults")
+            .hint("give --identity FILE, an operator's or the kit")
     })?;
     let done = verbs::rewrap(&appliance, &appliance::read_identities(path)?).await?;
     Ok(call.done(&done))
@@ -94,7 +95,11 @@ impl Rendered for Made {
         let tenants: Vec<&str> = self.tenants.iter().map(|t| t.as_str()).collect();
         text.push_str(&format!(
             "This host may write for: {}.\n",
-            if tenants.is_empty() { "no tenant yet (add tenants/*.toml, then `lifeboat keys certify`)".into() } else { tenants.join(", ") }
+            if tenants.is_empty() {
+                "no tenant yet (add tenants/*.toml, then `lifeboat keys certify`)".into()
+            } else {
+                tenants.join(", ")
+            }
         ));
         text.push_str(if self.host_can_read {
             "Drills run here: THIS HOST CAN READ ITS BACKUPS.\n"
@@ -119,7 +124,12 @@ impl Rendered for Made {
 
 impl Rendered for Certified {
     fn text(&self) -> String {
-        format!("Certificate {} lets host {} write for {}.\n", self.certificate, self.host, self.tenants.join(", "))
+        format!(
+            "Certificate {} lets host {} write for {}.\n",
+            self.certificate,
+            self.host,
+            self.tenants.join(", ")
+        )
     }
 }
 
@@ -128,7 +138,12 @@ impl Rendered for KeysOverview {
         let mut text = format!("repository {}   root {}\n", self.repository, self.root);
         let mut rows = vec![vec!["host".into(), "certificate".into(), "may".into(), "tenants".into()]];
         for h in &self.hosts {
-            rows.push(vec![h.host.to_string(), h.certificate.to_string(), h.roles.join(", "), h.tenants.join(", ")]);
+            rows.push(vec![
+                h.host.to_string(),
+                h.certificate.to_string(),
+                h.roles.join(", "),
+                h.tenants.join(", "),
+            ]);
         }
         text.push_str(&table(&rows));
         let mut rows = vec![vec!["tenant".into(), "vault".into(), "wraps".into()]];

@@ -22,9 +22,8 @@ pub(super) async fn status(call: &Call<'_>, args: &StatusArgs) -> Result<u8> {
 impl Rendered for Status {
     fn text(&self) -> String {
         let mut text = format!("{}\n\n", self.sentence());
-        let mut rows = vec![
-            ["", "tenant", "as of", "needs", "snapshots", "proof", "head"].map(str::to_owned).to_vec(),
-        ];
+        let mut rows =
+            vec![["", "tenant", "as of", "needs", "snapshots", "proof", "head"].map(str::to_owned).to_vec()];
         rows.extend(self.tenants.iter().map(|t| row(t, self.now)));
         text.push_str(&table(&rows));
         for t in self.tenants.iter().filter(|t| !t.reasons.is_empty()) {
@@ -71,8 +70,11 @@ pub(super) async fn snapshots(call: &Call<'_>, args: &SnapshotsArgs) -> Result<u
 impl Rendered for TenantSnapshots {
     fn text(&self) -> String {
         let mut text = format!("{}: {} snapshots\n", self.tenant, self.snapshots.len());
-        let mut rows =
-            vec![["snapshot", "begun (UTC)", "state", "added", "needs", "packs", "proof"].map(str::to_owned).to_vec()];
+        let mut rows = vec![
+            ["snapshot", "begun (UTC)", "state", "added", "needs", "packs", "proof"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         for s in &self.snapshots {
             let state = if s.whole {
                 "whole".to_owned()
@@ -127,7 +129,8 @@ impl Rendered for Shown {
         }
         let mut rows = Vec::new();
         for c in &self.components {
-            let streams: Vec<String> = c.streams.iter().map(|(name, n)| format!("{name} {}", bytes(*n))).collect();
+            let streams: Vec<String> =
+                c.streams.iter().map(|(name, n)| format!("{name} {}", bytes(*n))).collect();
             let state = format!("{:?}", c.state).to_lowercase();
             let mut rest = streams.join(", ");
             if let Some(reason) = &c.reason {

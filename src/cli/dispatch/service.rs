@@ -73,18 +73,25 @@ pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8>
 pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     let config = Arc::new(call.config()?);
     let address = match &args.listen {
-        Some(text) => text.parse().context(Kind::Usage, format_args!("{text:?} is not an address with a port"))?,
+        Some(text) => {
+            text.parse().context(Kind::Usage, format_args!("{text:?} is not an address with a port"))?
+        }
         None => config.machine.listen,
     };
     let address: std::net::SocketAddr = address;
     if !address.ip().is_loopback() {
-        return Err(Error::new(Kind::Usage, format!("{address} is reachable from outside, without any login"))
-            .hint("listen on 127.0.0.1 and put a proxy with a login before it"));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("{address} is reachable from outside, without any login"),
+        )
+        .hint("listen on 127.0.0.1 and put a proxy with a login before it"));
     }
     let clock = Arc::new(SystemClock::start().await?);
     let verbs = Arc::new(Verbs::new(Arc::clone(&config), Arc::clone(&clock)));
-    let service = Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?;
-    let listener = TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))?;
+    let service =
+        Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?;
+    let listener =
+        TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))?;
     let bound = listener.local_addr().context(Kind::Io, "the service's address")?;
     if !call.cli.quiet {
         print_out(&format!("lifeboat serves {} tenants; http://{bound}/health\n", config.tenants().count()));

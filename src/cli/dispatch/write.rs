@@ -37,11 +37,16 @@ pub(super) async fn backup(call: &Call<'_>, args: &BackupArgs) -> Result<u8> {
         }
         return Ok(DONE);
     }
-    let pinned_until = args.pin.as_deref().map(|t| hold::parse_time(t, appliance.around.now())).transpose()?;
+    let pinned_until =
+        args.pin.as_deref().map(|t| hold::parse_time(t, appliance.around.now())).transpose()?;
     let mut worst = DONE;
     for tenant in tenants {
-        let request =
-            Request { tenant: tenant.clone(), trigger: Trigger::Manual, label: args.label.clone(), pinned_until };
+        let request = Request {
+            tenant: tenant.clone(),
+            trigger: Trigger::Manual,
+            label: args.label.clone(),
+            pinned_until,
+        };
         let code = match backup::backup(&appliance, &request).await {
             Ok(backed) => {
                 call.output.result(&backed);
@@ -76,7 +81,8 @@ fn worse(a: u8, b: u8) -> u8 {
 
 impl Rendered for Planned {
     fn text(&self) -> String {
-        let rows: Vec<_> = self.components.iter().map(|(c, what)| vec![format!("  {c}"), what.clone()]).collect();
+        let rows: Vec<_> =
+            self.components.iter().map(|(c, what)| vec![format!("  {c}"), what.clone()]).collect();
         format!("{}:\n{}", self.tenant, table(&rows))
     }
 }

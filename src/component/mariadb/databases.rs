@@ -67,7 +67,8 @@ pub async fn prove_encryption_key(
     if server.rows::<(u64,)>(&there).await?.first().is_none_or(|(n,)| *n == 0) {
         return Ok(FernetProof::NothingToProve);
     }
-    let sql = format!("SELECT JSON_ARRAY(password) FROM {}.`__Auth` WHERE encrypted = 1;", identifier(database));
+    let sql =
+        format!("SELECT JSON_ARRAY(password) FROM {}.`__Auth` WHERE encrypted = 1;", identifier(database));
     let rows = server.rows::<(Option<String>,)>(&sql).await?;
     Ok(fernet::prove(key, rows.iter().map(|(token,)| token.as_deref().unwrap_or_default())))
 }

@@ -41,7 +41,8 @@ pub async fn of_tenant(
         return (named, apps, warnings);
     };
     let databases = tenant.database.on().map(|d| &d.container);
-    let caches = [tenant.redis_cache.on(), tenant.redis_queue.on()].into_iter().flatten().map(|r| &r.container);
+    let caches =
+        [tenant.redis_cache.on(), tenant.redis_queue.on()].into_iter().flatten().map(|r| &r.container);
     for name in databases.into_iter().chain(caches).chain(&tenant.app_containers) {
         match docker.inspect(name).await {
             Ok(spec) => {

@@ -81,8 +81,10 @@ async fn run(appliance: &Appliance, request: &Request, started: Timestamp) -> Re
 fn refuse_hold(appliance: &Appliance, tenant: &TenantName) -> Result<()> {
     match appliance.state.hold(tenant, appliance.around.now())? {
         None => Ok(()),
-        Some(hold) => Err(Error::new(Kind::Conflict, format!("on hold until {}: {}", hold.until, hold.reason))
-            .hint(format!("`lifeboat hold {tenant} --release` ends the hold"))),
+        Some(hold) => {
+            Err(Error::new(Kind::Conflict, format!("on hold until {}: {}", hold.until, hold.reason))
+                .hint(format!("`lifeboat hold {tenant} --release` ends the hold")))
+        }
     }
 }
 

@@ -145,9 +145,8 @@ pub(super) fn remember_attempt(
 }
 
 fn first_trouble(components: &[ComponentOutcome]) -> Option<String> {
-    let bad = components
-        .iter()
-        .find(|c| matches!(c.state, ComponentState::Failed | ComponentState::Lacking))?;
+    let bad =
+        components.iter().find(|c| matches!(c.state, ComponentState::Failed | ComponentState::Lacking))?;
     Some(match &bad.reason {
         Some(reason) => format!("{}: {reason}", bad.component),
         None => format!("{}: lacks {}", bad.component, bad.lacks.join(", ")),

@@ -88,13 +88,19 @@ async fn database(night: &mut Night<'_>, attempts: &Attempts) -> Result<Dumping>
     let config = site.as_ref().ok().and_then(|s| s.effective_config().ok());
     let name = match (&part.name, &config) {
         (Some(name), _) => name.clone(),
-        (None, Some(config)) => config.db_name().map(str::to_owned).ok_or_else(|| no_database_name(&tenant.site))?,
+        (None, Some(config)) => {
+            config.db_name().map(str::to_owned).ok_or_else(|| no_database_name(&tenant.site))?
+        }
         (None, None) => return Err(site.err().unwrap_or_else(|| no_database_name(&tenant.site))),
     };
     let policy = &tenant.policy;
     let spec = docker.inspect(&part.container).await?;
     let dump = mariadb::dump(mariadb::DatabaseSource {
-        server: Server { docker, container: part.container.clone(), credentials: containers::credentials(&part.login)? },
+        server: Server {
+            docker,
+            container: part.container.clone(),
+            credentials: containers::credentials(&part.login)?,
+        },
         database: name,
         encryption_key: config.and_then(|c| c.encryption_key()),
         leave_out: attempts.leave_out.clone(),
@@ -124,10 +130,16 @@ async fn redis_of(night: &Night<'_>, name: ComponentName) -> Result<Dumping> {
         docker: docker.clone(),
         container: part.container.clone(),
         credentials: containers::redis_credentials(&part.login)?,
-        timeouts: redis::Timeouts { stage: tenant.policy.stage_timeout, idle: tenant.policy.no_progress_timeout },
+        timeouts: redis::Timeouts {
+            stage: tenant.policy.stage_timeout,
+            idle: tenant.policy.no_progress_timeout,
+        },
     })
     .await?;
-    Ok(Dumping { dump, envelope: Envelope { site: tenant.site.clone(), container: Some(spec), ..Envelope::default() } })
+    Ok(Dumping {
+        dump,
+        envelope: Envelope { site: tenant.site.clone(), container: Some(spec), ..Envelope::default() },
+    })
 }
 
 async fn files_of(night: &mut Night<'_>) -> Result<Dumping> {

@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::Result;
-use crate::host::{ContainerSpec, Docker, Endpoint, EnvVar, Mount, MountKind, NetworkSpec, RunLabels, VolumeSpec};
+use crate::host::{
+    ContainerSpec, Docker, Endpoint, EnvVar, Mount, MountKind, NetworkSpec, RunLabels, VolumeSpec,
+};
 use crate::id::DrillId;
 
 /// After this, what a drill made is a leftover of one that died.
@@ -59,16 +61,17 @@ impl Bench {
     ///
     /// Each of the recorded volumes' targets gets a new volume of this drill.
     pub fn fresh(&self, part: &str, recorded: &ContainerSpec) -> ContainerSpec {
-        let mounts = recorded.mounts.iter().filter(|m| m.kind == MountKind::Volume).enumerate().map(|(i, m)| {
-            let volume = self.volume_spec(&format!("{part}-{i}"));
-            Mount {
-                kind: MountKind::Volume,
-                source: volume.name.clone(),
-                target: m.target.clone(),
-                volume: Some(volume),
-                ..Mount::default()
-            }
-        });
+        let mounts =
+            recorded.mounts.iter().filter(|m| m.kind == MountKind::Volume).enumerate().map(|(i, m)| {
+                let volume = self.volume_spec(&format!("{part}-{i}"));
+                Mount {
+                    kind: MountKind::Volume,
+                    source: volume.name.clone(),
+                    target: m.target.clone(),
+                    volume: Some(volume),
+                    ..Mount::default()
+                }
+            });
         ContainerSpec {
             name: self.part(part),
             image: recorded.image.clone(),

@@ -27,7 +27,10 @@ impl Findings {
     pub fn begin(opening: Duration) -> Findings {
         let mut findings = Findings { checks: Vec::new(), phases: Vec::new(), versions: BTreeMap::new() };
         findings.phase("open snapshot", opening);
-        findings.passed("receipt", "signature verifies through the root; manifest and pack list have their hashes");
+        findings.passed(
+            "receipt",
+            "signature verifies through the root; manifest and pack list have their hashes",
+        );
         findings
     }
 

@@ -19,7 +19,8 @@ const READY_LIMIT: Duration = Duration::from_secs(180);
 
 /// Finds a component's envelope in a snapshot, unless it failed.
 pub(super) fn envelope(opened: &Opened, component: ComponentName) -> Result<Option<Envelope>> {
-    let found = opened.reader.components().iter().find(|c| c.component == component && c.state != State::Failed);
+    let found =
+        opened.reader.components().iter().find(|c| c.component == component && c.state != State::Failed);
     found.map(|c| Envelope::parse(&c.record)).transpose()
 }
 
@@ -50,7 +51,11 @@ pub(super) async fn drill(
     findings.phase_since("load database", clock);
     let Some(loaded) = findings.step("database loaded", loaded) else { return Ok(()) };
     let same = loaded.scanned.body_sha256 == Some(record.body_sha256);
-    findings.check("database loaded", same, format!("{} tables, {} bytes", record.tables.len(), record.size_bytes));
+    findings.check(
+        "database loaded",
+        same,
+        format!("{} tables, {} bytes", record.tables.len(), record.size_bytes),
+    );
     if !loaded.orphans.is_empty() {
         findings.skipped("definers", format!("do not exist here: {}", loaded.orphans.join(", ")));
     }
@@ -61,7 +66,11 @@ pub(super) async fn drill(
     findings.phase_since("dump database again", clock);
     if let Some(second) = findings.step("second dump equal", second) {
         let equal = second.body_sha256 == Some(record.body_sha256);
-        findings.check("second dump equal", equal, format!("SHA-256 of the body {}", record.body_sha256.short()));
+        findings.check(
+            "second dump equal",
+            equal,
+            format!("SHA-256 of the body {}", record.body_sha256.short()),
+        );
     }
     super::site::database_checks(opened, &server, &record, findings).await
 }
@@ -70,10 +79,8 @@ pub(super) async fn drill(
 async fn start(bench: &Bench, recorded: &ContainerSpec) -> Result<Server> {
     let mut spec = bench.fresh("db", recorded);
     let password = random_password();
-    spec.environment = vec![
-        variable("MARIADB_ROOT_PASSWORD", &password),
-        variable("MYSQL_ROOT_PASSWORD", &password),
-    ];
+    spec.environment =
+        vec![variable("MARIADB_ROOT_PASSWORD", &password), variable("MYSQL_ROOT_PASSWORD", &password)];
     bench.docker.create(&spec).await?;
     bench.docker.start(&spec.name).await?;
     let server =

@@ -43,7 +43,11 @@ pub struct Request {
 pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identities) -> Result<Report> {
     let started = appliance.around.now();
     let id = DrillId::new(started, rand::random());
-    appliance.trust.may_write(&appliance.config.machine.host, crate::repo::certificate::Role::Drill, &request.tenant)?;
+    appliance.trust.may_write(
+        &appliance.config.machine.host,
+        crate::repo::certificate::Role::Drill,
+        &request.tenant,
+    )?;
     appliance.around.monitor.step(&format!("drill {}: open the snapshot", request.tenant));
     let clock = Instant::now();
     let opened = restore::open(appliance, &request.tenant, &request.which, identities).await?;
@@ -81,7 +85,12 @@ async fn carry_out(
 }
 
 /// Signs the outcome, seals the report to the vault and stores both.
-async fn store(appliance: &Appliance, opened: &Opened, identities: &Identities, report: &Report) -> Result<()> {
+async fn store(
+    appliance: &Appliance,
+    opened: &Opened,
+    identities: &Identities,
+    report: &Report,
+) -> Result<()> {
     let vault = snapshot::open_vault(&appliance.repo, &opened.committed.receipt, identities).await?;
     let json = serde_json::to_vec(report).context(Kind::Bug, "report of a drill")?;
     let new = NewOutcome {
@@ -96,7 +105,11 @@ async fn store(appliance: &Appliance, opened: &Opened, identities: &Identities, 
             .iter()
             .map(|c| CheckOutcome { check: c.check.clone(), outcome: c.outcome.word().to_owned() })
             .collect(),
-        phases: report.phases.iter().map(|p| PhaseTime { phase: p.phase.clone(), seconds: p.seconds }).collect(),
+        phases: report
+            .phases
+            .iter()
+            .map(|p| PhaseTime { phase: p.phase.clone(), seconds: p.seconds })
+            .collect(),
         report: json,
     };
     let host = &appliance.config.machine.host;

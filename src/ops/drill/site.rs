@@ -30,7 +30,8 @@ pub(super) async fn drill(
         let loaded = unpack(appliance, opened, bench, record).await;
         findings.phase_since("unpack files", clock);
         if let Some(totals) = findings.step("files", loaded) {
-            findings.passed("files", format!("{} files, {} bytes, every hash equal", totals.files, totals.bytes));
+            findings
+                .passed("files", format!("{} files, {} bytes, every hash equal", totals.files, totals.bytes));
         }
     }
     for component in [ComponentName::Config, ComponentName::Certs] {
@@ -47,7 +48,12 @@ pub(super) async fn drill(
     Ok(())
 }
 
-async fn unpack(appliance: &Appliance, opened: &Opened, bench: &Bench, record: Record) -> Result<files::Totals> {
+async fn unpack(
+    appliance: &Appliance,
+    opened: &Opened,
+    bench: &Bench,
+    record: Record,
+) -> Result<files::Totals> {
     let folder = bench.volume("files").await?.join("site");
     let list = source(opened, ComponentName::Files, "list")?;
     let tar = source(opened, ComponentName::Files, "tar")?;
@@ -83,10 +89,13 @@ pub(super) async fn database_checks(
             return Ok(());
         }
     };
-    let proof = mariadb::prove_encryption_key(server, &record.database, config.encryption_key().as_ref()).await;
+    let proof =
+        mariadb::prove_encryption_key(server, &record.database, config.encryption_key().as_ref()).await;
     let Some(proof) = findings.step("encryption_key", proof) else { return Ok(()) };
     match proof {
-        FernetProof::Proven { rows } => findings.passed("encryption_key", format!("opens all {rows} stored secrets")),
+        FernetProof::Proven { rows } => {
+            findings.passed("encryption_key", format!("opens all {rows} stored secrets"))
+        }
         FernetProof::NothingToProve => findings.skipped("encryption_key", "the site stores no secret"),
         other => findings.failed("encryption_key", format!("{other:?}")),
     }

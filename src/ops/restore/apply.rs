@@ -76,7 +76,9 @@ impl<'a> Work<'a> {
     pub fn envelope(&self, component: ComponentName) -> Result<Option<Envelope>> {
         let record = self.opened.reader.components().iter().find(|c| c.component == component);
         match record {
-            Some(r) if r.state != State::Failed && self.request.wants(component) => Envelope::parse(&r.record).map(Some),
+            Some(r) if r.state != State::Failed && self.request.wants(component) => {
+                Envelope::parse(&r.record).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -92,11 +94,15 @@ impl<'a> Work<'a> {
         let clock = Instant::now();
         let detail = match component {
             ComponentName::Database => super::database::restore(self, &envelope).await?,
-            ComponentName::RedisQueue if self.request.with_queue => super::queues::restore(self, &envelope).await?,
+            ComponentName::RedisQueue if self.request.with_queue => {
+                super::queues::restore(self, &envelope).await?
+            }
             ComponentName::RedisQueue => return Ok(()),
             ComponentName::RedisCache => super::queues::flush_cache(self, &envelope).await?,
             ComponentName::Files => super::files::restore(self, &envelope).await?,
-            ComponentName::Config | ComponentName::Certs => super::settings::restore(self, component, &envelope).await?,
+            ComponentName::Config | ComponentName::Certs => {
+                super::settings::restore(self, component, &envelope).await?
+            }
         };
         self.components.push(RestoredComponent { component, detail, seconds: clock.elapsed().as_secs_f64() });
         Ok(())
@@ -112,7 +118,8 @@ impl<'a> Work<'a> {
             };
             loaded && self.request.wants(c)
         };
-        let records: Vec<_> = self.opened.reader.streams().iter().filter(|s| wanted(s.component)).cloned().collect();
+        let records: Vec<_> =
+            self.opened.reader.streams().iter().filter(|s| wanted(s.component)).cloned().collect();
         let total = records.iter().map(|r| r.size_bytes).sum();
         self.appliance.around.monitor.expect_bytes(total);
         self.opened.reader.expect(&records);
@@ -150,7 +157,8 @@ impl<'a> Work<'a> {
         let mut names = Vec::new();
         for component in [ComponentName::Config, ComponentName::Files] {
             let Some(envelope) = self.envelope(component)? else { continue };
-            let of_files = (component == ComponentName::Files).then_some(envelope.container.as_ref()).flatten();
+            let of_files =
+                (component == ComponentName::Files).then_some(envelope.container.as_ref()).flatten();
             for spec in envelope.apps.iter().chain(of_files) {
                 let name = self.naming.container(&spec.name);
                 if !names.contains(&name) {
@@ -192,7 +200,9 @@ impl<'a> Work<'a> {
         let left = self.made.remove(&self.docker).await;
         for name in std::mem::take(&mut self.stopped_apps) {
             match self.docker.start(&name).await {
-                Err(e) if e.kind() != Kind::NotFound => tracing::warn!(error = %e, "application is not started again"),
+                Err(e) if e.kind() != Kind::NotFound => {
+                    tracing::warn!(error = %e, "application is not started again")
+                }
                 _ => {}
             }
         }

@@ -68,7 +68,12 @@ async fn load(work: &mut Work<'_>, server: &Server, record: &DatabaseRecord, nam
 }
 
 /// Moves what is there aside and the staged database into its place; returns the live database's name.
-async fn take_place(work: &mut Work<'_>, server: &Server, record: &DatabaseRecord, staged: &str) -> Result<String> {
+async fn take_place(
+    work: &mut Work<'_>,
+    server: &Server,
+    record: &DatabaseRecord,
+    staged: &str,
+) -> Result<String> {
     let live = &record.database;
     let aside = format!("{live}_before_{}", &work.stamp[..15]);
     match mariadb::swap(server, live, staged, &aside).await {
@@ -78,7 +83,9 @@ async fn take_place(work: &mut Work<'_>, server: &Server, record: &DatabaseRecor
         }
         Err(e) if e.kind() == Kind::Conflict => {
             work.aside.push(format!("database {live}, untouched"));
-            work.notes.push(format!("the site now uses database {staged}, for views and the like cannot be moved ({e})"));
+            work.notes.push(format!(
+                "the site now uses database {staged}, for views and the like cannot be moved ({e})"
+            ));
             Ok(staged.to_owned())
         }
         Err(e) => Err(e),

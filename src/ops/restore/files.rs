@@ -27,7 +27,9 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     configure(work, &loaded.folder(), &folder).await?;
     let totals = loaded.totals;
     let stamp = work.stamp.clone();
-    let aside = tokio::task::spawn_blocking(move || loaded.swap(&stamp)).await.context(Kind::Bug, "swap of files")??;
+    let aside = tokio::task::spawn_blocking(move || loaded.swap(&stamp))
+        .await
+        .context(Kind::Bug, "swap of files")??;
     work.aside.extend(aside.map(|p| format!("site folder {}", p.display())));
     common_files(work, &sites).await?;
     Ok(format!("{} files, every hash equal, in {}", totals.files, folder.display()))
@@ -50,7 +52,8 @@ async fn configure(work: &mut Work<'_>, staged: &Path, live: &Path) -> Result<()
         return Ok(());
     };
     let backup = SiteConfig::parse(&bytes).map_err(|e| e.in_context("site_config.json of the backup"))?;
-    let target = state::read_if_there(&live.join("site_config.json"))?.and_then(|b| SiteConfig::parse(&b).ok());
+    let target =
+        state::read_if_there(&live.join("site_config.json"))?.and_then(|b| SiteConfig::parse(&b).ok());
     let merged = site::merge(&backup, target.as_ref());
     work.notes.extend(merged.notes);
     let mut config = merged.config;
@@ -75,7 +78,9 @@ async fn configure(work: &mut Work<'_>, staged: &Path, live: &Path) -> Result<()
 async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
     let Some(envelope) = work.envelope(ComponentName::Database)? else { return Ok(()) };
     let record: DatabaseRecord = own(&envelope)?;
-    let (Some(user), Some(password), Some(spec)) = (config.db_user(), config.db_password(), &envelope.container) else {
+    let (Some(user), Some(password), Some(spec)) =
+        (config.db_user(), config.db_password(), &envelope.container)
+    else {
         return Ok(());
     };
     let database = work.new_database.clone().unwrap_or(record.database);
@@ -87,7 +92,8 @@ async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
 fn rewrite(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
     let about = || path.display().to_string();
-    let mut file = std::fs::File::options().write(true).truncate(true).open(path).context(Kind::Io, about())?;
+    let mut file =
+        std::fs::File::options().write(true).truncate(true).open(path).context(Kind::Io, about())?;
     file.write_all(content).context(Kind::Io, about())?;
     file.sync_all().context(Kind::Io, about())
 }

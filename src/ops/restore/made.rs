@@ -25,7 +25,9 @@ impl Made {
             }
         }
         for volume in spec.mounts.iter().filter_map(|m| m.volume.as_ref()) {
-            if docker.try_inspect_volume(&volume.name).await?.is_none() && !self.volumes.contains(&volume.name) {
+            if docker.try_inspect_volume(&volume.name).await?.is_none()
+                && !self.volumes.contains(&volume.name)
+            {
                 self.volumes.push(volume.name.clone());
             }
         }

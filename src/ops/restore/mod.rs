@@ -124,7 +124,12 @@ pub async fn plan(request: &Request, opened: &Opened) -> Result<Plan> {
 ///
 /// Refused with [`Kind::Conflict`] where something would be moved aside and the operator has not typed the tenant's
 /// name. Interrupted or failed, it removes the containers and volumes it made; what was there is still there.
-pub async fn apply(appliance: &Appliance, request: &Request, opened: &Opened, plan: &Plan) -> Result<Restored> {
+pub async fn apply(
+    appliance: &Appliance,
+    request: &Request,
+    opened: &Opened,
+    plan: &Plan,
+) -> Result<Restored> {
     let clock = Instant::now();
     plan.refuse_overwriting(request)?;
     let _lock = appliance.state.lock(request.target())?;

@@ -25,7 +25,9 @@ impl Naming {
         match &self.into {
             None => name.to_owned(),
             Some(new) => match name.strip_prefix(self.from.as_str()) {
-                Some(rest) if !rest.starts_with(|c: char| c.is_ascii_alphanumeric()) => format!("{new}{rest}"),
+                Some(rest) if !rest.starts_with(|c: char| c.is_ascii_alphanumeric()) => {
+                    format!("{new}{rest}")
+                }
                 _ => format!("{new}-{name}"),
             },
         }
@@ -58,7 +60,8 @@ impl Naming {
         spec.name = self.container(&recorded.name);
         spec.published.clear();
         spec.hostname = None;
-        spec.labels.retain(|label, _| !label.starts_with("traefik.") && !label.starts_with("com.docker.compose."));
+        spec.labels
+            .retain(|label, _| !label.starts_with("traefik.") && !label.starts_with("com.docker.compose."));
         for mount in &mut spec.mounts {
             match (mount.kind, &mut mount.volume) {
                 (MountKind::Volume, Some(volume)) => {
@@ -94,11 +97,7 @@ mod tests {
     use crate::host::{Endpoint, NetworkSpec};
 
     fn naming(into: Option<&str>) -> Naming {
-        Naming {
-            from: "byrne".parse().unwrap(),
-            into: into.map(|n| n.parse().unwrap()),
-            live: false,
-        }
+        Naming { from: "byrne".parse().unwrap(), into: into.map(|n| n.parse().unwrap()), live: false }
     }
 
     #[test]

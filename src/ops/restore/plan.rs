@@ -73,10 +73,12 @@ impl Plan {
             return Ok(());
         }
         let what: Vec<&str> = self.steps.iter().filter_map(|s| s.moves_aside.as_deref()).collect();
-        Err(Error::new(Kind::Conflict, format!("tenant {} is there: {}", self.target, what.join("; "))).hint(format!(
-            "nothing is dropped, but all of it would be moved aside; to go on add --yes-overwrite {}",
-            self.target
-        )))
+        Err(Error::new(Kind::Conflict, format!("tenant {} is there: {}", self.target, what.join("; "))).hint(
+            format!(
+                "nothing is dropped, but all of it would be moved aside; to go on add --yes-overwrite {}",
+                self.target
+            ),
+        ))
     }
 }
 
@@ -160,7 +162,10 @@ async fn step(
         }
         ComponentName::RedisCache => {
             step.action = Action::Flush;
-            step.target = format!("{}: flushed for the site, a cache of another time is stale", container.unwrap_or_default());
+            step.target = format!(
+                "{}: flushed for the site, a cache of another time is stale",
+                container.unwrap_or_default()
+            );
         }
         ComponentName::RedisQueue if !request.with_queue => {
             step.action = Action::Leave;

@@ -50,7 +50,10 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     let counts = redis::count(&work.docker, &name, &Credentials::Container).await?;
     let differences = counts.compare(&record);
     if !differences.is_empty() {
-        return Err(Error::new(Kind::Damaged, format!("the queue came back otherwise: {}", differences.join(", "))));
+        return Err(Error::new(
+            Kind::Damaged,
+            format!("the queue came back otherwise: {}", differences.join(", ")),
+        ));
     }
     Ok(format!("{} jobs in {name}", counts.jobs()))
 }

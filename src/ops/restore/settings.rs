@@ -15,7 +15,11 @@ use super::apply::Work;
 /// Puts back the files of `config` or `certs` that are gone or differ; what differs is copied aside first.
 ///
 /// The site's own files are the business of `files`, the containers' descriptions that of the containers.
-pub(super) async fn restore(work: &mut Work<'_>, component: ComponentName, envelope: &Envelope) -> Result<String> {
+pub(super) async fn restore(
+    work: &mut Work<'_>,
+    component: ComponentName,
+    envelope: &Envelope,
+) -> Result<String> {
     let archive = config::load(work.stream(component, "tar")?).await?;
     let mut places: BTreeMap<String, PathBuf> = config::places(&envelope.own)?
         .into_iter()
@@ -36,7 +40,11 @@ fn differs(archive: &Archive, name: &str, place: &std::path::Path) -> bool {
 }
 
 /// Stages and swaps members into their places; returns how many.
-pub(super) async fn put(work: &mut Work<'_>, archive: Archive, places: BTreeMap<String, PathBuf>) -> Result<usize> {
+pub(super) async fn put(
+    work: &mut Work<'_>,
+    archive: Archive,
+    places: BTreeMap<String, PathBuf>,
+) -> Result<usize> {
     let n = places.len();
     if n == 0 {
         return Ok(0);
@@ -52,7 +60,9 @@ pub(super) async fn put(work: &mut Work<'_>, archive: Archive, places: BTreeMap<
 async fn put_acme(work: &mut Work<'_>, archive: &Archive, acme: Acme) -> Result<()> {
     let aside = aside_folder(work)?;
     let staged = certs::stage_acme(archive, &acme)?;
-    let copies = tokio::task::spawn_blocking(move || staged.swap(&aside)).await.context(Kind::Bug, "swap of acme.json")??;
+    let copies = tokio::task::spawn_blocking(move || staged.swap(&aside))
+        .await
+        .context(Kind::Bug, "swap of acme.json")??;
     work.aside.extend(copies.iter().map(|p| format!("copy {}", p.display())));
     work.notes.push(certs::TRAEFIK_READS_ONCE.to_owned());
     Ok(())
