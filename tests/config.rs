@@ -196,8 +196,9 @@ fn a_drill_identity_stands_only_where_drills_run_here() {
     let with = |drills: &str| format!("{SMALLEST}[drills]\n{drills}\n");
     let here = read(&[("lifeboat.toml", &with("run = \"here\"\nidentity_file = \"id\""))]).unwrap();
     assert_eq!(here.machine.drills, DrillPlace::Here { identity_file: Some("/etc/lifeboat/id".into()) });
+    let made_by_init = read(&[("lifeboat.toml", &with("run = \"here\""))]).unwrap();
+    assert_eq!(made_by_init.machine.drills, DrillPlace::Here { identity_file: None });
     for bad in [
-        "run = \"here\"",
         "run = \"elsewhere\"\nidentity_file = \"id\"",
         "identity_file = \"id\"",
         "run = \"x\"",
