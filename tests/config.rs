@@ -198,11 +198,7 @@ fn a_drill_identity_stands_only_where_drills_run_here() {
     assert_eq!(here.machine.drills, DrillPlace::Here { identity_file: Some("/etc/lifeboat/id".into()) });
     let made_by_init = read(&[("lifeboat.toml", &with("run = \"here\""))]).unwrap();
     assert_eq!(made_by_init.machine.drills, DrillPlace::Here { identity_file: None });
-    for bad in [
-        "run = \"elsewhere\"\nidentity_file = \"id\"",
-        "identity_file = \"id\"",
-        "run = \"x\"",
-    ] {
+    for bad in ["run = \"elsewhere\"\nidentity_file = \"id\"", "identity_file = \"id\"", "run = \"x\""] {
         assert_eq!(host_faults(&with(bad)).len(), 1, "{bad}");
     }
 }

@@ -1,67 +1,103 @@
-//! tmp stub
-#![allow(missing_docs, clippy::all)]
-use super::*;
-use crate::error::*;
-use crate::host::*;
-use secrecy::SecretString;
-use std::collections::BTreeMap;
-use std::path::*;
+//! The components `redis-cache` and `redis-queue`: the data of a Redis in a container.
+//!
+//! Promises: bytes and counts of one instant, cut between two commands while writes go on; files that are pinned
+//! while they are read, so that a rewrite cannot take them away; success only for a dump that has every byte it
+//! announced; nothing left behind in the container, however Lifeboat ends. Does not promise: keys whose time is up
+//! between dump and restore; access rules (ACL) and configuration, which belong to the container's description.
+//!
+//! Where AOF is on, stream `aof` is a tar of the append-only folder of Redis 7 (manifest, base, increments). Where
+//! it is off, or older than that, stream `rdb` is one RDB file, as a replica gets it. Everything runs in the server's own
+//! container; secrets go there as the first lines of a script's stdin. Source of the formats: redis.io,
+//! "Redis persistence", and what Redis 7.0.15 was seen to do.
+
+mod aof;
+mod check;
+mod connect;
+mod dump;
+mod hints;
+mod layout;
+mod look;
+mod manifest;
+mod place;
+mod rdb;
+mod record;
+mod serve;
+
+use std::fmt;
 use std::time::Duration;
+
+use secrecy::SecretString;
+
+use crate::host::Docker;
+
+pub use check::check_files;
+pub use dump::dump;
+pub use place::place;
+pub use record::{Counts, Keys, Persistence, RedisRecord};
+pub use serve::{count, flush_site_keys, wait_ready};
+
+/// Who talks to the server.
+#[derive(Clone)]
+pub enum Credentials {
+    /// Whoever the container itself says: `--requirepass` of its command or configuration file, or `REDIS_PASSWORD` or
+    /// `REDIS_PASSWORD_FILE` of its environment; else nobody in particular.
+    Container,
+    /// A user with a password.
+    User {
+        /// The user's name; the default user where there is none.
+        user: Option<String>,
+        /// The password.
+        password: SecretString,
+    },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Container => f.write_str("Container"),
+            Credentials::User { user, .. } => write!(f, "User({})", user.as_deref().unwrap_or("default")),
+        }
+    }
+}
+
+/// What to dump.
+#[derive(Debug, Clone)]
 pub struct RedisSource {
+    /// The connection to Docker.
     pub docker: Docker,
+    /// The container's name.
     pub container: String,
+    /// Who talks to the server.
     pub credentials: Credentials,
+    /// How long it may take.
     pub timeouts: Timeouts,
 }
+
+/// How long a dump may take.
+#[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
+    /// From its start to its end.
     pub stage: Duration,
+    /// Without a single byte of progress, or for a rewrite of the append-only files to end.
     pub idle: Duration,
 }
-pub enum Credentials {
-    Container,
-    User { user: Option<String>, password: SecretString },
-}
-pub async fn dump(_s: RedisSource) -> Result<Dump> {
-    Err(Error::new(Kind::Bug, "stub"))
-}
-#[derive(Serialize, Deserialize)]
-pub struct RedisRecord {
-    pub version: String,
-}
-impl RedisRecord {
-    pub fn data_folder(&self) -> &str {
-        ""
-    }
-    pub fn stream(&self) -> &'static str {
-        "aof"
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts { stage: Duration::from_secs(6 * 3600), idle: Duration::from_secs(15 * 60) }
     }
 }
-pub async fn place(_f: &Path, _r: &RedisRecord, _s: Source, _st: &str) -> Result<Vec<PathBuf>> {
-    Ok(vec![])
+
+/// A Redis server in a container, and who talks to it.
+#[derive(Debug, Clone)]
+struct Server {
+    docker: Docker,
+    container: String,
+    credentials: Credentials,
 }
-pub async fn check_files(_d: &Docker, _s: &ContainerSpec, _r: &RedisRecord) -> Result<()> {
-    Ok(())
-}
-pub async fn wait_ready(_d: &Docker, _c: &str, _cr: &Credentials, _l: Duration) -> Result<()> {
-    Ok(())
-}
-pub struct Counts {
-    pub databases: BTreeMap<u32, u64>,
-}
-impl Counts {
-    pub fn compare(&self, _r: &RedisRecord) -> Vec<String> {
-        vec![]
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "redis in container {}", self.container)
     }
-    pub fn keys(&self) -> u64 {
-        0
-    }
-    pub fn jobs(&self) -> u64 {
-        0
-    }
-}
-pub async fn count(_d: &Docker, _c: &str, _cr: &Credentials) -> Result<Counts> {
-    Err(Error::new(Kind::Bug, "stub"))
-}
-pub async fn flush_site_keys(_d: &Docker, _c: &str, _cr: &Credentials, _p: &str) -> Result<u64> {
-    Ok(0)
 }

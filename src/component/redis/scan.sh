@@ -1,0 +1,3 @@
+for database in "$@"; do
+  { cli -n "$database" --scan --pattern 'rq:queue:*' </dev/null && echo end; } | sed "s/^/$database /"
+done
