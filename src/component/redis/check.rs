@@ -138,6 +138,7 @@ impl Drop for Guard {
 mod tests {
     use super::super::record::tests::record;
     use super::*;
+    use crate::component::redis::Persistence;
     use crate::host::EnvVar;
 
     #[test]

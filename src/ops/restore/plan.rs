@@ -143,23 +143,7 @@ async fn step(
         None => false,
     };
     match component {
-        ComponentName::Database => {
-            let record: DatabaseRecord = own(envelope)?;
-            let container = container.ok_or_else(|| no_container(component))?;
-            step.target = format!("database {} in {container}", record.database);
-            if running {
-                let server = Server {
-                    docker: docker.clone(),
-                    container: container.clone(),
-                    credentials: mariadb::Credentials::Container,
-                };
-                if mariadb::has_tables(&server, &record.database).await? {
-                    step.moves_aside = Some(step.target.clone());
-                }
-            } else if docker.try_inspect(&container).await?.is_some() {
-                step.moves_aside = Some(format!("whatever the stopped container {container} holds"));
-            }
-        }
+        ComponentName::Database => database_step(docker, running, container, envelope, &mut step).await?,
         ComponentName::RedisCache => {
             step.action = Action::Flush;
             step.target = format!(
@@ -188,6 +172,28 @@ async fn step(
         }
     }
     Ok(step)
+}
+
+async fn database_step(
+    docker: &Docker,
+    running: bool,
+    container: Option<String>,
+    envelope: &Envelope,
+    step: &mut Step,
+) -> Result<()> {
+    let record: DatabaseRecord = own(envelope)?;
+    let container = container.ok_or_else(|| no_container(ComponentName::Database))?;
+    step.target = format!("database {} in {container}", record.database);
+    if running {
+        let credentials = mariadb::Credentials::Container;
+        let server = Server { docker: docker.clone(), container, credentials };
+        if mariadb::has_tables(&server, &record.database).await? {
+            step.moves_aside = Some(step.target.clone());
+        }
+    } else if docker.try_inspect(&container).await?.is_some() {
+        step.moves_aside = Some(format!("whatever the stopped container {container} holds"));
+    }
+    Ok(())
 }
 
 async fn files_step(docker: &Docker, naming: &Naming, envelope: &Envelope, step: &mut Step) -> Result<()> {
