@@ -189,4 +189,33 @@ mod tests {
         let toy = Toy { format: 1, kind: "toy".into(), n: 1 };
         assert_eq!(encode(&toy).unwrap(), b"{\"format\":1,\"kind\":\"toy\",\"n\":1}\n");
     }
+
+    #[tokio::test]
+    async fn a_repeated_put_succeeds_with_the_same_bytes_only() {
+        let store = crate::repo::testing::Versioned::default();
+        let key: Key = "x".parse().unwrap();
+        let put =
+            async |bytes: &'static [u8]| put_once(&store, &key, bytes.into()).await.map(|e| e.size_bytes);
+        assert_eq!(put(b"abc").await.unwrap(), 3);
+        assert_eq!(put(b"abc").await.unwrap(), 3);
+        for other in [&b"abd"[..], b"abcd", b"ab"] {
+            assert_eq!(put(other).await.unwrap_err().kind(), Kind::Conflict);
+        }
+        assert_eq!(store.versions("x").await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_object_is_found_by_its_hash_behind_newer_versions_and_delete_markers() {
+        let store = crate::repo::testing::Versioned::default();
+        let key: Key = "x".parse().unwrap();
+        put_once(&store, &key, Bytes::from_static(b"right")).await.unwrap();
+        let hash = Sha256::of(b"right");
+        store.put(&key, Body::from(b"wrong and longer".to_vec()), PutMode::Replace).await.unwrap();
+        assert_eq!(get_hashed(&store, &key, &hash, 5).await.unwrap(), "right");
+        store.delete(&key, None).await.unwrap();
+        assert_eq!(get_hashed(&store, &key, &hash, 5).await.unwrap(), "right");
+        assert_eq!(get_hashed(&store, &key, &Sha256::of(b"?"), 5).await.unwrap_err().kind(), Kind::Damaged);
+        let none: Key = "y".parse().unwrap();
+        assert_eq!(get_hashed(&store, &none, &hash, 5).await.unwrap_err().kind(), Kind::NotFound);
+    }
 }

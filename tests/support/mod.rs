@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod docker;
 pub mod mariadb;
+pub mod repository;
 pub mod seaweed;
 pub mod shared;
 pub mod tenant;

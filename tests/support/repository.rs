@@ -1,0 +1,265 @@
+//! A repository in a folder with one host, one operator and one tenant, and snapshots of made-up streams.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat::error::{Error, Result};
+use lifeboat::id::{ComponentName, HostName, SnapshotId, TenantName};
+use lifeboat::monitor::Recorder;
+use lifeboat::repo::age_file::{Identities, generate_identity, identity_file};
+use lifeboat::repo::certificate::{Certificate, Grant, Role, Trust, issue};
+use lifeboat::repo::chunk::DedupKey;
+use lifeboat::repo::cutter::Grain;
+use lifeboat::repo::history::{Head, History};
+use lifeboat::repo::receipt::{Committed, Trigger};
+use lifeboat::repo::repository::Repository;
+use lifeboat::repo::sign::SigningKey;
+use lifeboat::repo::snapshot::{ReadOptions, SnapshotOptions, SnapshotReader, SnapshotWriter, open_vault};
+use lifeboat::repo::vault::Vault;
+use lifeboat::repo::writer::SpoolOptions;
+use lifeboat::store::{LocalStore, SharedStore, Timeouts};
+
+/// A stream of a made-up component.
+#[derive(Clone)]
+pub struct Part {
+    pub component: ComponentName,
+    pub stream: &'static str,
+    pub grain: Grain,
+    pub segments: Vec<Bytes>,
+}
+
+impl Part {
+    pub fn bytes(&self) -> Vec<u8> {
+        self.segments.concat()
+    }
+}
+
+/// Made-up rows: `night` changes a few of them and adds some.
+pub fn rows(count: u64, night: u64) -> Bytes {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for n in 0..count + night * 50 {
+        let version = if n % 97 == night { night } else { 0 };
+        let noise = (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ version).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        writeln!(text, "INSERT INTO `tabItem` VALUES ({n},'item {noise:016x}',{version});").unwrap();
+    }
+    text.into()
+}
+
+/// Bytes that do not compress.
+pub fn noise(seed: u64, length: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(step).flatten().take(length).collect::<Vec<u8>>().into()
+}
+
+/// The parts of a small tenant on a night.
+pub fn sample(night: u64) -> Vec<Part> {
+    let part = |component, stream, grain, segments| Part { component, stream, grain, segments };
+    vec![
+        part(ComponentName::Database, "sql", Grain::Rows, vec![rows(20_000, night)]),
+        part(ComponentName::RedisQueue, "aof", Grain::Files, vec![noise(7 + night, 3000)]),
+        part(
+            ComponentName::Files,
+            "tar",
+            Grain::Files,
+            vec![
+                noise(1, 5000),
+                noise(2, 3 << 20),
+                noise(3 + night, 70_000),
+                noise(4, 2 << 20),
+                noise(5, 1024),
+            ],
+        ),
+        part(ComponentName::Files, "list", Grain::Rows, vec![rows(500, night)]),
+    ]
+}
+
+/// What all tests of one repository share.
+pub struct Bucket {
+    /// Holds `bucket`, `cache`, `spool`, `read` and `operator.txt`.
+    pub folder: tempfile::TempDir,
+    pub store: SharedStore,
+    pub repo: Repository,
+    pub root: SigningKey,
+    pub signer: Arc<SigningKey>,
+    pub operator: Identities,
+    pub vault: Vault,
+    pub head: Option<Head>,
+    pub monitor: Arc<Recorder>,
+    nights: u64,
+}
+
+pub fn tenant() -> TenantName {
+    "byrne".parse().unwrap()
+}
+
+pub fn host() -> HostName {
+    "h1".parse().unwrap()
+}
+
+pub fn first_night() -> Timestamp {
+    "2026-11-23T02:00:00Z".parse().unwrap()
+}
+
+impl Bucket {
+    pub async fn new() -> Bucket {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&folder.path().join("bucket"), Timeouts::default(), true).await.unwrap();
+        let store: SharedStore = Arc::new(store);
+        let (root, _) = SigningKey::generate("root", None).unwrap();
+        let repo = Repository::create(store.clone(), root.public(), first_night(), [1; 16]).await.unwrap();
+        let (secret, recipient) = generate_identity();
+        let text = identity_file("operator", &secret);
+        std::fs::write(folder.path().join("operator.txt"), &*text).unwrap();
+        let vault = Vault::create(&repo, &tenant(), &[recipient]).await.unwrap();
+        let (signer, _) = SigningKey::generate("h1", None).unwrap();
+        let bucket = Bucket {
+            operator: Identities::of_secret(&secret).unwrap(),
+            signer: Arc::new(signer),
+            folder,
+            store,
+            repo,
+            root,
+            vault,
+            head: None,
+            monitor: Arc::default(),
+            nights: 0,
+        };
+        bucket.certify(bucket.grant()).await;
+        bucket
+    }
+
+    pub fn grant(&self) -> Grant {
+        Grant {
+            host: host(),
+            signing_key: self.signer.public().clone(),
+            roles: vec![Role::Backup],
+            tenants: vec![tenant()],
+            ended: None,
+            handed_over: Default::default(),
+        }
+    }
+
+    pub async fn certify(&self, grant: Grant) -> Certificate {
+        issue(&self.repo, &self.root, grant, first_night()).await.unwrap()
+    }
+
+    /// The folder that is the store.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("bucket")
+    }
+
+    pub fn file(&self, key: &str) -> PathBuf {
+        self.path().join(key)
+    }
+
+    pub async fn options(&mut self) -> SnapshotOptions {
+        let started = first_night() + SignedDuration::from_hours(24 * i64::try_from(self.nights).unwrap());
+        self.nights += 1;
+        SnapshotOptions {
+            repo: self.repo.clone(),
+            trust: Arc::new(Trust::load(&self.repo).await.unwrap()),
+            tenant: tenant(),
+            vault: self.vault.clone(),
+            host: host(),
+            signer: Arc::clone(&self.signer),
+            dedup_key: DedupKey::new([5; 32]),
+            snapshot: SnapshotId::new(started, [0, 0, 0, u8::try_from(self.nights).unwrap()]),
+            started,
+            trigger: Trigger::Scheduled,
+            label: None,
+            pinned_until: None,
+            predecessor: self.head.clone(),
+            cache_folder: self.folder.path().join("cache"),
+            spool: SpoolOptions {
+                folder: self.folder.path().join("spool"),
+                limit_bytes: 256 << 20,
+                patience: Duration::from_secs(60),
+                uploads: 2,
+            },
+            fresh: false,
+            monitor: self.monitor.clone(),
+        }
+    }
+
+    /// Writes all parts and commits them as a whole snapshot.
+    pub async fn backup(&mut self, parts: &[Part]) -> Committed {
+        let options = self.options().await;
+        let finished = options.started + SignedDuration::from_mins(3);
+        let writer = SnapshotWriter::begin(options).await.unwrap();
+        write_parts(&writer, parts).await.unwrap();
+        let committed = writer.commit(finished).await.unwrap();
+        self.head = Some(Head::from(&committed));
+        committed
+    }
+
+    pub async fn history(&self) -> History {
+        let trust = Trust::load(&self.repo).await.unwrap();
+        History::load(&self.repo, &trust, &tenant(), self.head.as_ref()).await.unwrap()
+    }
+
+    /// Opens a snapshot as an operator does.
+    pub async fn reader(&self, committed: &Committed) -> Result<SnapshotReader> {
+        let vault = open_vault(&self.repo, &committed.receipt, &self.operator).await?;
+        let options = ReadOptions {
+            folder: self.folder.path().join("read"),
+            folder_limit_bytes: 512 << 20,
+            fetches: 2,
+            monitor: self.monitor.clone(),
+        };
+        std::fs::create_dir_all(self.folder.path().join("read")).unwrap();
+        SnapshotReader::open(&self.repo, committed, &vault, options).await
+    }
+}
+
+/// Writes streams of a component one after the other, and ends each component as whole.
+pub async fn write_parts(writer: &SnapshotWriter, parts: &[Part]) -> Result<()> {
+    for same in parts.chunk_by(|a, b| a.component == b.component) {
+        let mut component = writer.component(same[0].component);
+        for part in same {
+            let mut stream = component.stream(part.stream, part.grain, None)?;
+            for (n, segment) in part.segments.iter().enumerate() {
+                if n > 0 {
+                    stream.cut().await?;
+                }
+                for piece in segment.chunks(100_000) {
+                    stream.write(Bytes::copy_from_slice(piece)).await?;
+                }
+            }
+            component.add(stream.finish().await?);
+        }
+        component.whole(serde_json::json!({"made": "up"}));
+    }
+    Ok(())
+}
+
+/// Reads a stream to its end.
+pub async fn read_stream(
+    reader: &SnapshotReader,
+    component: ComponentName,
+    stream: &str,
+) -> Result<Vec<u8>, Error> {
+    let mut stream = reader.stream(component, stream)?;
+    let mut all = Vec::new();
+    while let Some(bytes) = stream.next().await {
+        all.extend_from_slice(&bytes?);
+    }
+    Ok(all)
+}
+
+/// Changes one byte in the middle of a file.
+pub fn damage(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 0x40;
+    std::fs::write(path, bytes).unwrap();
+}
