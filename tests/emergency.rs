@@ -5,12 +5,15 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use lifeboat::id::SnapshotId;
+use lifeboat::repo::age_file::{Recipient, generate_identity, identity_file};
+use lifeboat::repo::certificate::{Ended, LastAccepted};
 use lifeboat::repo::sign::SigningKey;
-use support::repository::{Bucket, damage, sample};
+use lifeboat::repo::vault::VaultKey;
+use support::repository::{Bucket, damage, first_night, sample, tenant};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/emergency-restore.py");
 
@@ -54,6 +57,14 @@ async fn two_nights() -> Bucket {
     bucket
 }
 
+/// Makes an identity file for somebody.
+fn person(bucket: &Bucket, name: &str) -> (PathBuf, Recipient) {
+    let (secret, recipient) = generate_identity();
+    let file = bucket.folder.path().join(format!("{name}.txt"));
+    std::fs::write(&file, &*identity_file(name, &secret)).unwrap();
+    (file, recipient)
+}
+
 fn receipt_key(snapshot: &SnapshotId, suffix: &str) -> String {
     format!("tenants/byrne/snapshots/{snapshot}.{suffix}")
 }
@@ -91,20 +102,11 @@ async fn the_receipt_is_enough_when_the_wraps_are_gone() {
 
 #[tokio::test]
 async fn the_wraps_in_the_store_serve_operators_who_came_later() {
-    let mut bucket = two_nights().await;
-    let (secret, recipient) = lifeboat::repo::age_file::generate_identity();
-    let vault =
-        lifeboat::repo::vault::VaultKey::open(bucket.vault.id(), bucket.vault.wraps(), &bucket.operator);
-    bucket
-        .vault
-        .clone()
-        .rewrap(&bucket.repo, &support::repository::tenant(), &vault.unwrap(), &[recipient])
-        .await
-        .unwrap();
-    let file = bucket.folder.path().join("later.txt");
-    std::fs::write(&file, &*lifeboat::repo::age_file::identity_file("later", &secret)).unwrap();
+    let bucket = two_nights().await;
+    let key = VaultKey::open(bucket.vault.id(), bucket.vault.wraps(), &bucket.operator).unwrap();
+    let (file, recipient) = person(&bucket, "later");
+    bucket.vault.clone().rewrap(&bucket.repo, &tenant(), &key, &[recipient]).await.unwrap();
     assert!(get_with(&bucket, &file, &["latest", "database"]).stdout == sample(1)[0].bytes());
-    bucket.head = None;
 }
 
 #[tokio::test]
@@ -118,9 +120,7 @@ async fn another_repository_a_wrong_pin_and_a_wrong_folder_are_told_apart() {
 #[tokio::test]
 async fn an_identity_of_somebody_else_opens_nothing() {
     let bucket = two_nights().await;
-    let (secret, _) = lifeboat::repo::age_file::generate_identity();
-    let file = bucket.folder.path().join("stranger.txt");
-    std::fs::write(&file, &*lifeboat::repo::age_file::identity_file("stranger", &secret)).unwrap();
+    let (file, _) = person(&bucket, "stranger");
     let out = get_with(&bucket, &file, &["latest", "database"]);
     refused(&out, 12, "opens none of the");
     assert!(out.stdout.is_empty());
@@ -187,9 +187,8 @@ async fn a_host_without_certificate_or_with_an_ended_key_is_refused() {
     let history = bucket.history().await;
     let (first, second) = (&history.snapshots[0], &history.snapshots[1]);
     let mut grant = bucket.grant();
-    let last = lifeboat::repo::certificate::LastAccepted { sequence: 1, receipt: first.hash };
-    let last = [(support::repository::tenant(), last)].into();
-    grant.ended = Some(lifeboat::repo::certificate::Ended { at: support::repository::first_night(), last });
+    let last = [(tenant(), LastAccepted { sequence: 1, receipt: first.hash })].into();
+    grant.ended = Some(Ended { at: first_night(), last });
     bucket.certify(grant).await;
     refused(
         &get(&bucket, &[second.receipt.snapshot.as_str(), "database"]),

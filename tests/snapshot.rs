@@ -53,6 +53,21 @@ async fn what_was_written_comes_back_and_the_second_night_adds_little() {
 }
 
 #[tokio::test]
+async fn a_night_without_change_costs_a_handful_of_requests() {
+    let mut bucket = Bucket::new().await;
+    bucket.backup(&sample(0)).await;
+    let options = bucket.options().await;
+    let before = bucket.record.total();
+    let writer = SnapshotWriter::begin(options).await.unwrap();
+    write_parts(&writer, &sample(0)).await.unwrap();
+    let committed = writer.commit(first_night()).await.unwrap();
+    let manifest_and_list = committed.receipt.manifest.size + committed.receipt.packs.size;
+    assert_eq!(committed.receipt.added_bytes, manifest_and_list, "no pack is written");
+    // Void marks, packs and the pack list before; void marks and packs again; four objects.
+    assert_eq!(bucket.record.total() - before, 9);
+}
+
+#[tokio::test]
 async fn a_part_of_a_stream_is_read_without_the_rest() {
     let mut bucket = Bucket::new().await;
     let committed = bucket.backup(&sample(0)).await;

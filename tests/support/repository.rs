@@ -20,7 +20,7 @@ use lifeboat::repo::sign::SigningKey;
 use lifeboat::repo::snapshot::{ReadOptions, SnapshotOptions, SnapshotReader, SnapshotWriter, open_vault};
 use lifeboat::repo::vault::Vault;
 use lifeboat::repo::writer::SpoolOptions;
-use lifeboat::store::{LocalStore, SharedStore, Timeouts};
+use lifeboat::store::{LocalStore, Record, SharedStore, Timeouts};
 
 /// A stream of a made-up component.
 #[derive(Clone)]
@@ -88,6 +88,8 @@ pub struct Bucket {
     /// Holds `bucket`, `cache`, `spool`, `read` and `operator.txt`.
     pub folder: tempfile::TempDir,
     pub store: SharedStore,
+    /// What was asked of the store.
+    pub record: Record,
     pub repo: Repository,
     pub root: SigningKey,
     pub signer: Arc<SigningKey>,
@@ -114,7 +116,8 @@ impl Bucket {
     pub async fn new() -> Bucket {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::open(&folder.path().join("bucket"), Timeouts::default(), true).await.unwrap();
-        let store: SharedStore = Arc::new(store);
+        let record = Record::new(Arc::new(store));
+        let store: SharedStore = Arc::new(record.clone());
         let (root, _) = SigningKey::generate("root", None).unwrap();
         let repo = Repository::create(store.clone(), root.public(), first_night(), [1; 16]).await.unwrap();
         let (secret, recipient) = generate_identity();
@@ -127,6 +130,7 @@ impl Bucket {
             signer: Arc::new(signer),
             folder,
             store,
+            record,
             repo,
             root,
             vault,
