@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::decode::{decode_lines, digest_of_segments};
+use super::decode::decode_lines;
 use super::*;
 use crate::error::Kind;
 use crate::id::Sha256;
@@ -15,16 +15,12 @@ fn segment(n: u32, content: &[u8]) -> Segment {
 }
 
 fn stream(component: ComponentName, name: &str, segments: Vec<Segment>) -> StreamRecord {
-    let digest = match &segments[..] {
-        [one] => Digest::Whole(one.sha256),
-        more => Digest::Segments(digest_of_segments(more)),
-    };
     StreamRecord {
         component,
         stream: name.to_owned(),
         cutter: Cutter { name: "fastcdc-2020".into(), min: 512, average: 2048, max: 8192 },
         size_bytes: segments.iter().map(|s| s.size_bytes).sum(),
-        digest,
+        digest: Digest::of(&segments),
         segments,
     }
 }
