@@ -68,15 +68,15 @@ fn what(record: &RedisRecord) -> (&'static str, String) {
     }
 }
 
-/// Returns the lines with files and positions, without those that show keys.
+/// Returns what of a checker's words names files and positions, without what shows keys.
 fn judgement(said: &str) -> String {
-    let telling = |l: &&str| {
-        ["analyzed", "not valid", "Cannot open", "ERROR", "Wrong", "Unexpected EOF"]
-            .iter()
-            .any(|word| l.contains(word))
-    };
+    let mut lines = said.lines().map(str::trim);
+    if lines.any(|l| l.contains("RDB ERROR DETECTED")) {
+        return lines.next().unwrap_or("it gives no reason").to_owned();
+    }
+    let telling = |l: &&str| ["analyzed", "not valid", "Cannot open"].iter().any(|word| l.contains(word));
     let lines: Vec<&str> = said.lines().map(str::trim).filter(telling).collect();
-    let from = lines.len().saturating_sub(3);
+    let from = lines.len().saturating_sub(2);
     if lines.is_empty() { "it gives no reason".to_owned() } else { lines[from..].join("; ") }
 }
 
@@ -136,9 +136,9 @@ impl Drop for Guard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Persistence;
     use super::super::record::tests::record;
     use super::*;
-    use crate::component::redis::Persistence;
     use crate::host::EnvVar;
 
     #[test]

@@ -30,7 +30,7 @@ talk() {
   sizes after
   sed 's/^/manifest /' <"$folder/$manifest" || exit 74
   echo ready
-  while IFS= read -r verb rest; do
+  while read -r verb rest; do
     set -- $rest
     case $verb in
       sizes) sizes after ;;

@@ -107,7 +107,7 @@ impl Answers {
     }
 
     fn number(&self, name: &str) -> Option<u64> {
-        self.0.get(name)?.lines().last()?.trim().parse().ok()
+        self.0.get(name)?.lines().next()?.trim().parse().ok()
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn answers_are_split_at_their_marks() {
         let printed = "OK\nQUEUEDQUEUED\nQUEUED\nlifeboat:info\r\n# Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\n\
-                       db12:keys=7,expires=0,avg_ttl=0,subexpiry=2\r\n\nOK\nlifeboat:queue 0\n3\nlifeboat:end\n";
+                       db12:keys=7,expires=0,avg_ttl=0,subexpiry=2\r\n\nOK\nlifeboat:queue 0\n3\nOK\nlifeboat:queue 1\nWRONGTYPE x\n\nlifeboat:end\n";
         let answers = Answers::read(printed);
         assert_eq!(answers.number("queue 0"), Some(3));
         assert_eq!(answers.number("queue 1"), None);
