@@ -426,7 +426,8 @@ const LARGE: &str = "head -c 60000000 /dev/urandom | redis-cli -x SET large";
 #[tokio::test]
 async fn a_dump_that_nobody_reads_to_its_end_leaves_nothing_in_the_container() {
     let scope = Scope::new("redis-dropped").await;
-    for (name, options, program) in [("aof", AOF, "head -c"), ("rdb", &["--save", ""], "/usr/bin/redis-cli")] {
+    for (name, options, program) in [("aof", AOF, "head -c"), ("rdb", &["--save", ""], "/usr/bin/redis-cli")]
+    {
         let a = start(&scope, name, options).await;
         a.commands("CONFIG SET repl-diskless-sync-delay 0\n").await;
         a.shell(LARGE).await;
