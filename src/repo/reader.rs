@@ -46,7 +46,7 @@ pub struct ReaderOptions {
     pub identity: VaultIdentity,
     /// A folder for fetched packs; the reader makes its own below it and removes it when dropped.
     pub folder: PathBuf,
-    /// The most bytes of fetched packs; less than two packs (128 MiB) is raised to that.
+    /// The most bytes of fetched packs; less than two of the snapshot's largest is raised to that.
     pub folder_limit_bytes: u64,
     /// The most decompressed bytes kept in memory; [`MEMORY_LIMIT_BYTES`] unless there is a reason.
     pub memory_limit_bytes: usize,
@@ -267,3 +267,6 @@ fn sweep(below: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,9 +192,9 @@ impl BackupWriter {
 
     /// Ends the run without a snapshot, waiting for its threads; sealed packs that reached the store are reused by the next.
     ///
-    /// Streams must have been dropped before.
+    /// Where a stream has not been dropped yet, its thread is not waited for, and the cache stays locked until it is.
     pub async fn abandon(self) {
-        let BackupWriter { core, pipes, assembler, .. } = self;
+        let BackupWriter { core, pipes, assembler, open } = self;
         drop(pipes);
         if let Some(assembler) = assembler {
             assembler.abort();
@@ -202,7 +202,9 @@ impl BackupWriter {
             drop(assembler.await);
         }
         core.threads.close();
-        core.threads.wait().await;
+        if Arc::strong_count(&open) == 1 {
+            core.threads.wait().await;
+        }
     }
 }
 

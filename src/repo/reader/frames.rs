@@ -85,17 +85,15 @@ impl Frames {
         }
         cell
     }
-
-    /// Returns how many bytes the frames held have, opened or about to be.
-    #[cfg(test)]
-    fn size_bytes(&self) -> usize {
-        self.held.lock().unwrap().size_bytes
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn size_bytes(frames: &Frames) -> usize {
+        frames.held.lock().unwrap().size_bytes
+    }
 
     #[test]
     fn the_least_recently_used_frame_leaves_first_and_the_limit_holds() {
@@ -104,10 +102,10 @@ mod tests {
         frames.slot((0, 1), 40);
         assert!(Arc::ptr_eq(&first, &frames.slot((0, 0), 40)));
         frames.slot((0, 2), 40);
-        assert_eq!(frames.size_bytes(), 80);
+        assert_eq!(size_bytes(&frames), 80);
         assert!(Arc::ptr_eq(&first, &frames.slot((0, 0), 40)), "it was used after the other");
         frames.slot((0, 3), 500);
-        assert_eq!(frames.size_bytes(), 500, "one frame is always held");
+        assert_eq!(size_bytes(&frames), 500, "one frame is always held");
         assert!(!Arc::ptr_eq(&first, &frames.slot((0, 0), 40)));
     }
 }

@@ -91,9 +91,10 @@ impl Drop for Room {
 }
 
 impl Shelf {
-    /// Prepares the shelf; `limit_bytes` is raised to two of the largest packs.
+    /// Prepares the shelf; its limit is raised to two of the snapshot's largest packs.
     pub fn new(options: super::ReaderOptions, folder: PathBuf) -> Shelf {
-        let limit_units = units(options.folder_limit_bytes.max(2 * MOST_OBJECT_BYTES));
+        let largest = options.packs.iter().map(|p| units(p.size_bytes.min(MOST_OBJECT_BYTES))).max();
+        let limit_units = units(options.folder_limit_bytes).max(2 * largest.unwrap_or(0));
         Shelf {
             store: options.store,
             prefix: options.pack_prefix,
