@@ -16,7 +16,7 @@ const CHECK_LIMIT: Duration = Duration::from_secs(3600);
 /// A checker prints a line or two for each file.
 const SAID_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 
-/// Checks the files that [`super::place`] put into the volume of the container of this specification, which is not running.
+/// Checks the files that [`super::place()`] put into the volume of the container of this specification, which is not running.
 ///
 /// Runs `redis-check-aof` or `redis-check-rdb` of the same image, without a network, in a container that is always
 /// removed. Fails with [`Kind::Damaged`], naming file and position, where they refuse.
