@@ -12,6 +12,7 @@
 
 mod aof;
 mod check;
+mod commands;
 mod connect;
 mod dump;
 mod hints;
@@ -88,12 +89,12 @@ impl Default for Timeouts {
     }
 }
 
-/// A Redis server in a container, and who talks to it.
-#[derive(Debug, Clone)]
+/// A Redis server in a container, and how to log in to it.
 struct Server {
     docker: Docker,
     container: String,
-    credentials: Credentials,
+    /// The first lines of every script's stdin.
+    login: zeroize::Zeroizing<String>,
 }
 
 impl fmt::Display for Server {

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
 use super::Server;
+use super::commands::Commands;
 use super::dump::Sending;
 use super::layout::Layout;
 use super::look::{Look, Queue, commands};
@@ -47,7 +48,8 @@ pub(super) struct Cut {
     folder: String,
     owner: (u32, u32),
     manifest_name: String,
-    manifest: Bytes,
+    text: Bytes,
+    manifest: Manifest,
     /// Name and size of each file, sorted by name.
     files: Vec<(String, u64)>,
 }
@@ -123,14 +125,14 @@ async fn attempt(server: &Server, layout: &Layout, queues: &[Queue]) -> Result<C
     }
     let owner = said.owner.ok_or_else(|| unexpected(server))?;
     let growing = manifest.growing().and_then(|g| names.iter().position(|n| n == g));
-    let base = names.iter().position(|n| manifest.files.first().is_some_and(|(b, _)| b == n));
+    let base = manifest.base().and_then(|b| names.iter().position(|n| n == b));
     let mut sizes = said.after.clone();
     if let Some(growing) = growing {
         sizes[growing] = place(server, &mut exec, &look, said, growing, base).await?;
     }
     let files = names.into_iter().zip(sizes).collect();
     let folder = layout.appenddirname.clone();
-    Ok(Cut { look, exec, folder, owner, manifest_name, manifest: text.into(), files })
+    Ok(Cut { look, exec, folder, owner, manifest_name, text: text.into(), manifest, files })
 }
 
 /// Returns how many bytes of the growing file belong to what was counted.
@@ -150,25 +152,19 @@ async fn place(
     let others: u64 = said.after.iter().enumerate().filter(|(i, _)| *i != growing).map(|(_, n)| n).sum();
     // What waits in the server's buffer was counted too. A server that started without data does not count the
     // empty base that it made itself, until its first rewrite.
-    let appended = look.number("aof_current_size") + pending;
-    let uncounted = [0, base.filter(|b| *b != growing).map_or(0, |b| said.after[b])];
-    for place in uncounted.map(|n| (appended + n).checked_sub(others)).into_iter().flatten() {
-        if place < before {
-            continue;
+    let uncounted = if look.number("aof_base_size") == 0 { base.map_or(0, |b| said.after[b]) } else { 0 };
+    let appended = look.number("aof_current_size") + pending + uncounted;
+    let nowhere = || Error::new(Kind::Source, format!("{server}: no place between two commands was found"));
+    let place = appended.checked_sub(others).filter(|place| *place >= before).ok_or_else(nowhere)?;
+    for _ in 0..FLUSH_TRIES {
+        if after >= place {
+            break;
         }
-        for _ in 0..FLUSH_TRIES {
-            if after >= place {
-                break;
-            }
-            sleep(PAUSE).await;
-            tell(exec, "sizes\n", server).await?;
-            after = hear(exec, server).await?.after.get(growing).copied().unwrap_or(after);
-        }
-        if after >= place && is_edge(server, exec, growing, place).await? {
-            return Ok(place);
-        }
+        sleep(PAUSE).await;
+        tell(exec, "sizes\n", server).await?;
+        after = hear(exec, server).await?.after.get(growing).copied().unwrap_or(after);
     }
-    Err(Error::new(Kind::Source, format!("{server}: no place between two commands was found")))
+    if after >= place && is_edge(server, exec, growing, place).await? { Ok(place) } else { Err(nowhere()) }
 }
 
 /// Tells whether a command ends at this place of a file, and another begins or the file ends.
@@ -255,14 +251,17 @@ impl Cut {
         to.bytes(&entry(self.folder.clone(), EntryKind::Folder, 0o755)?).await?;
         let mut all: Vec<(&str, u64, Option<&Bytes>)> =
             self.files.iter().map(|(name, size)| (name.as_str(), *size, None)).collect();
-        all.push((&self.manifest_name, self.manifest.len() as u64, Some(&self.manifest)));
+        all.push((&self.manifest_name, self.text.len() as u64, Some(&self.text)));
         all.sort_by_key(|(name, ..)| *name);
         for (name, size_bytes, content) in all {
             let path = format!("{}/{name}", self.folder);
             to.bytes(&entry(path, EntryKind::File { size_bytes }, 0o644)?).await?;
             match content {
                 Some(content) => to.bytes(content).await?,
-                None => from.pass(size_bytes, to, server, name).await?,
+                None => {
+                    let commands = self.manifest.is_increment(name).then(Commands::new);
+                    from.pass(size_bytes, commands, to, server, name).await?;
+                }
             }
             to.bytes(&vec![0; padding(size_bytes)]).await?;
         }
@@ -291,7 +290,15 @@ impl Incoming {
         to.watch(self.output.next()).await
     }
 
-    async fn pass(&mut self, mut left: u64, to: &mut Sending, server: &Server, name: &str) -> Result<()> {
+    /// Passes a file on; an increment is looked at on its way.
+    async fn pass(
+        &mut self,
+        mut left: u64,
+        mut commands: Option<Commands>,
+        to: &mut Sending,
+        server: &Server,
+        name: &str,
+    ) -> Result<()> {
         while left > 0 {
             let Some(mut bytes) = self.next(to).await? else {
                 let said = self.output.stderr();
@@ -301,9 +308,18 @@ impl Incoming {
             let take = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
             let now = bytes.split_to(take);
             self.rest = bytes;
+            if let Some(commands) = &mut commands {
+                commands.push(&now);
+            }
             to.bytes(&now).await?;
             left -= take as u64;
         }
-        Ok(())
+        match commands.and_then(|c| c.broken_at()) {
+            Some(at) => {
+                Err(Error::new(Kind::Source, format!("{server}: {name} has no whole command at byte {at}"))
+                    .hint("`redis-cli BGREWRITEAOF` makes the server write its append-only files anew"))
+            }
+            None => Ok(()),
+        }
     }
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::hints::Hints;
 use super::{Credentials, Server};
 use crate::error::{Context, Error, Kind, Result};
-use crate::host::{Exec, ExecSpec, Exit};
+use crate::host::{Docker, Exec, ExecSpec, Exit};
 
 const CONNECT: &str = include_str!("connect.sh");
 
@@ -23,15 +23,34 @@ pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(300);
 const ANSWER_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
 impl Server {
+    /// Finds out how to log in to the server of a container, which need not run yet.
+    pub(super) async fn of(docker: &Docker, container: &str, credentials: &Credentials) -> Result<Server> {
+        let spec = docker.inspect(container).await?;
+        let hints = Hints::of(spec.entrypoint.iter().chain(&spec.command));
+        let (mode, user, password) = match credentials {
+            Credentials::Container => ("container", "", hints.password.as_str()),
+            Credentials::User { user, password } => {
+                ("given", user.as_deref().unwrap_or_default(), password.expose_secret())
+            }
+        };
+        let conf = hints.conf_in(&spec.working_dir);
+        let lines = [mode, user, password, &hints.port, &conf];
+        let login = Zeroizing::new(lines.join("\n") + "\n");
+        let server = Server { docker: docker.clone(), container: container.to_owned(), login };
+        if lines.iter().any(|l| l.contains(['\n', '\0'])) {
+            return Err(Error::new(Kind::Config, format!("{server}: a login may not hold a line feed")));
+        }
+        Ok(server)
+    }
+
     /// Starts a script that connects, with its secrets given; what follows on its stdin is its own.
     pub(super) async fn exec<S: Into<String>>(
         &self,
         script: &str,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Exec> {
-        let lines = self.secret_lines().await?;
         let mut exec = self.docker.exec(&self.container, spec(script, arguments)).await?;
-        exec.input.write_all(lines.as_bytes()).await.context(Kind::Host, self)?;
+        exec.input.write_all(self.login.as_bytes()).await.context(Kind::Host, self)?;
         exec.input.flush().await.context(Kind::Host, self)?;
         Ok(exec)
     }
@@ -44,8 +63,7 @@ impl Server {
         stdin: &str,
         limit: Duration,
     ) -> Result<String> {
-        let mut lines = self.secret_lines().await?;
-        lines.push_str(stdin);
+        let lines = Zeroizing::new(format!("{}{stdin}", self.login.as_str()));
         let ran = self
             .docker
             .run(&self.container, spec(script, arguments), lines.as_bytes(), ANSWER_LIMIT_BYTES, limit)
@@ -72,23 +90,6 @@ impl Server {
             69 => Error::new(Kind::Host, format!("{self} does not answer: {}", exit.stderr.trim())),
             _ => Error::new(Kind::Source, format!("{self}: {exit}")),
         }
-    }
-
-    async fn secret_lines(&self) -> Result<Zeroizing<String>> {
-        let spec = self.docker.inspect(&self.container).await?;
-        let hints = Hints::of(spec.entrypoint.iter().chain(&spec.command));
-        let (mode, user, password) = match &self.credentials {
-            Credentials::Container => ("container", "", hints.password.as_str()),
-            Credentials::User { user, password } => {
-                ("given", user.as_deref().unwrap_or_default(), password.expose_secret())
-            }
-        };
-        let conf = hints.conf_in(&spec.working_dir);
-        let lines = [mode, user, password, &hints.port, &conf];
-        if lines.iter().any(|l| l.contains(['\n', '\0'])) {
-            return Err(Error::new(Kind::Config, format!("{self}: a login may not hold a line feed")));
-        }
-        Ok(Zeroizing::new(lines.join("\n") + "\n"))
     }
 }
 

@@ -23,7 +23,11 @@ setting() {
 answers() {
   if [ -n "$1" ]; then export REDISCLI_AUTH="$1"; else unset REDISCLI_AUTH; fi
   said=$(cli PING 2>&1 </dev/null)
-  case $said in *PONG* | *LOADING* | *BUSY*) return 0 ;; esac
+  case $said in
+    *PONG* | *LOADING* | *BUSY*) return 0 ;;
+    # Not up yet: the next password would be judged by a server that this one never saw.
+    *'Could not connect'*) refuse ;;
+  esac
   return 1
 }
 refuse() {

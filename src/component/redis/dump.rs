@@ -31,7 +31,7 @@ pub(super) struct Sending {
 /// login, [`Kind::Host`] where there is no container or no server.
 pub async fn dump(source: RedisSource) -> Result<Dump> {
     let RedisSource { docker, container, credentials, timeouts } = source;
-    let server = Server { docker, container, credentials };
+    let server = Server::of(&docker, &container, &credentials).await?;
     let layout = server.layout().await?;
     let (look, queues) = server.look_for_queues().await?;
     let (taken, warnings) = take(&server, &layout, &look, &queues, timeouts.idle).await?;

@@ -62,6 +62,16 @@ impl Manifest {
         format!("file {} seq 1 type b\n", quoted(name))
     }
 
+    /// Returns the file with the state that the increments start from.
+    pub fn base(&self) -> Option<&str> {
+        self.files.iter().find(|(_, part)| *part == Part::Base).map(|(name, _)| name.as_str())
+    }
+
+    /// Tells whether a file is an increment.
+    pub fn is_increment(&self, name: &str) -> bool {
+        self.files.iter().any(|(n, part)| n == name && *part == Part::Increment)
+    }
+
     /// Returns the file that grows: the last increment.
     pub fn growing(&self) -> Option<&str> {
         self.files.iter().rfind(|(_, part)| *part == Part::Increment).map(|(name, _)| name.as_str())

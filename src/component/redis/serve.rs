@@ -13,10 +13,6 @@ const FLUSH: &str = include_str!("flush.sh");
 
 const PAUSE: Duration = Duration::from_millis(200);
 
-fn server(docker: &Docker, container: &str, credentials: &Credentials) -> Server {
-    Server { docker: docker.clone(), container: container.to_owned(), credentials: credentials.clone() }
-}
-
 /// Waits until a server answers and has loaded its data.
 ///
 /// Fails at once with [`Kind::Host`] where its container has exited or is not there, with [`Kind::Denied`] where it
@@ -27,7 +23,7 @@ pub async fn wait_ready(
     credentials: &Credentials,
     limit: Duration,
 ) -> Result<()> {
-    let server = server(docker, container, credentials);
+    let server = Server::of(docker, container, credentials).await?;
     let deadline = Instant::now() + limit;
     loop {
         match docker.state(container).await? {
@@ -56,7 +52,7 @@ pub async fn wait_ready(
 
 /// Counts keys and jobs, all of one instant.
 pub async fn count(docker: &Docker, container: &str, credentials: &Credentials) -> Result<Counts> {
-    let server = server(docker, container, credentials);
+    let server = Server::of(docker, container, credentials).await?;
     let (_, queues) = server.look_for_queues().await?;
     Ok(server.look(&queues).await?.counts)
 }
@@ -73,7 +69,7 @@ pub async fn flush_site_keys(
     if prefix.is_empty() {
         return Err(Error::new(Kind::Usage, "an empty prefix would remove every key"));
     }
-    let server = server(docker, container, credentials);
+    let server = Server::of(docker, container, credentials).await?;
     let databases = server.look(&[]).await?.counts.databases;
     let arguments = [pattern(prefix)].into_iter().chain(databases.keys().map(u32::to_string));
     let printed = server.run(FLUSH, arguments, "", QUERY_LIMIT).await?;
