@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod docker;
+pub mod host;
 pub mod mariadb;
 pub mod repository;
 pub mod seaweed;
