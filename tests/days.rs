@@ -1,4 +1,5 @@
 //! Three days of a real ERPNext site, backed up each evening and each restored exactly; skipped by name without the data.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
 mod support;
 

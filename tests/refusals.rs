@@ -1,4 +1,5 @@
 //! What goes wrong is said clearly, with the right exit code, and leaves older snapshots and Docker as they were.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The main job, end to end, with the real binary on a whole tenant: the first test to look at.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
 mod support;
 
