@@ -208,6 +208,16 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Returns the number of frames.
+    pub fn frames(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Returns where the last frame ends: the length of the pack's whole plaintext.
+    pub fn plaintext_bytes(&self) -> u64 {
+        self.frames.last().map_or(0, |f| f.at + u64::from(f.compressed))
+    }
+
     /// Returns the number and place of the frame that holds this decompressed byte.
     pub fn frame_of(&self, byte: u64) -> Option<(usize, FramePlace)> {
         let number = self.frames.partition_point(|f| f.holds <= byte).checked_sub(1)?;

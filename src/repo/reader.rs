@@ -1,38 +1,36 @@
-// LEAD NOTE: helper `reader` in /work/wt/reader implements this file now; you do the writer only.
 //! Packs become streams again: the byte side of a restore, a check or a drill.
 //!
 //! Owns fetching, checking, decrypting and ordering. Plaintext is never on disk; ciphertext waits in a bounded folder,
 //! decompressed frames in bounded memory. Knows nothing of manifests, receipts or what streams mean.
 
-mod download;
-mod follow;
-mod frames;
-mod plan;
+mod cache;
+mod fetch;
+mod folder;
+mod opened;
 mod shelf;
+mod supply;
+mod walk;
 
-use std::collections::HashMap;
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tempfile::TempDir;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::sync::mpsc;
 
-use self::follow::{Answers, Follow};
-use self::frames::Frames;
-use self::plan::Plan;
-use self::shelf::Shelf;
+use self::folder::Folder;
+use self::shelf::NeedId;
+use self::supply::Supply;
+use self::walk::{Message, QUEUE_PIECES, Walk, runs_of};
 use super::extent::{PackRef, StreamRecord};
+use super::pack::MOST_OBJECT_BYTES;
 use super::seal::VaultIdentity;
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::ComponentName;
-use crate::monitor::SharedMonitor;
-use crate::store::{SharedStore, Store};
+use crate::monitor::{Counter, SharedMonitor, Silent};
+use crate::store::{Key, SharedStore, Store};
 
 /// What reading a snapshot needs.
 pub struct ReaderOptions {
@@ -59,158 +57,186 @@ pub struct ReaderOptions {
 /// Decompressed frames kept in memory, all streams of a reader together.
 pub const MEMORY_LIMIT_BYTES: usize = 128 * 1024 * 1024;
 
-/// Reads the streams of one snapshot; clones share packs and frames.
+/// Reads the streams of one snapshot.
+///
+/// Clones share all they have. When the last of them and of their streams is dropped, all work ends and the folder
+/// is removed.
 #[derive(Clone)]
 pub struct PackReader {
-    inner: Arc<Inner>,
+    hold: Arc<Hold>,
 }
 
-/// What streams share.
-struct Inner {
-    shelf: Shelf,
-    frames: Frames,
-    fetches: usize,
-    /// How many times each stream was announced and not yet begun.
-    expected: Mutex<HashMap<(ComponentName, String), u32>>,
-    /// After the shelf: packs go first.
-    _folder: Folder,
+/// What readers and streams have in common: threads and tasks hold the supply alone, and end with this.
+struct Hold {
+    supply: Arc<Supply>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.supply.close();
+    }
 }
 
 impl PackReader {
-    /// Prepares a folder; fetches nothing yet.
+    /// Prepares a folder, removing what dead readers left beside it; fetches nothing yet.
+    ///
+    /// Streams run on the runtime of this call.
     pub async fn open(options: ReaderOptions) -> Result<PackReader> {
-        let below = options.folder.clone();
-        let making = tokio::task::spawn_blocking(move || Folder::make(&below));
-        let folder = making.await.context(Kind::Bug, "making a pack folder")??;
-        let inner = Inner {
-            frames: Frames::new(options.memory_limit_bytes),
-            fetches: options.fetches.clamp(1, 8),
-            shelf: Shelf::new(options, folder.folder.path().to_owned()),
-            expected: Mutex::default(),
-            _folder: folder,
-        };
-        Ok(PackReader { inner: Arc::new(inner) })
+        let largest = options.packs.iter().map(|p| p.size_bytes.min(MOST_OBJECT_BYTES)).max();
+        PackReader::open_with(options, 2 * largest.unwrap_or(0)).await
+    }
+
+    /// Opens with another least limit of the folder.
+    async fn open_with(mut options: ReaderOptions, least_bytes: u64) -> Result<PackReader> {
+        options.folder_limit_bytes = options.folder_limit_bytes.max(least_bytes);
+        let parent = options.folder.clone();
+        let folder = tokio::task::spawn_blocking(move || Folder::make(&parent)).await;
+        let folder = folder.context(Kind::Bug, "preparing a folder")??;
+        let supply = Supply::new(options, folder, tokio::runtime::Handle::current());
+        Ok(PackReader { hold: Arc::new(Hold { supply: Arc::new(supply) }) })
     }
 
     /// Announces streams that will be read whole: packs are kept until the last of them has passed, and fetched once.
+    ///
+    /// Fetching starts at once. Where the folder has not room for all packs, those that are needed last make room and
+    /// are fetched again.
     pub fn expect(&self, records: &[&StreamRecord]) {
-        for record in records {
-            // A record that makes no sense is reported when it is read.
-            if let Ok(plan) = self.plan(record, 0, record.size_bytes) {
-                self.inner.shelf.need(&plan.packs);
-                *self.expected().entry((record.component, record.stream.clone())).or_default() += 1;
-            }
-        }
+        let supply = &self.hold.supply;
+        let needs: Vec<_> = records
+            .iter()
+            .map(|r| (name_of(r), runs_of(r, &(0..r.size_bytes), |listed| supply.number(listed))))
+            .collect();
+        supply.update(|shelf| needs.into_iter().for_each(|(name, runs)| shelf.announce(name, runs)));
     }
 
     /// Reads a whole stream; its segments' and its own digest are verified.
     ///
     /// What is wrong ends it with an error instead of an end: [`Kind::Damaged`] naming the pack or digest,
-    /// [`Kind::WrongKey`] where the identity does not open a pack. Bytes handed out before may be wrong then.
+    /// [`Kind::NotFound`] where the store has no version of a pack, [`Kind::WrongKey`] where the identity does not
+    /// open a pack. Bytes handed out before may be wrong then.
     pub fn stream(&self, record: Arc<StreamRecord>) -> StreamReader {
-        let plan = match self.plan(&record, 0, record.size_bytes) {
-            Ok(plan) => plan,
-            Err(e) => return StreamReader::failed(e),
-        };
-        let mut expected = self.expected();
-        match expected.get_mut(&(record.component, record.stream.clone())).filter(|n| **n > 0) {
-            Some(announced) => *announced -= 1,
-            None => self.inner.shelf.need(&plan.packs),
-        }
-        drop(expected);
-        self.follow(record, plan)
+        let wanted = 0..record.size_bytes;
+        self.walk(record, wanted, true)
     }
 
     /// Reads a part of a stream; every pack's hash and every frame's checksum is verified, and the
     /// hash of each segment that lies wholly within.
     ///
+    /// No digest covers what lies at the edges: there, what the manifest says of places in packs is believed. Only the
+    /// frames that are needed are decrypted. The packs are kept for the next part while there is room.
     /// [`Kind::Usage`] where the stream is not that long.
     pub fn range(&self, record: Arc<StreamRecord>, offset: u64, length: u64) -> Result<StreamReader> {
-        let plan = self.plan(&record, offset, length)?;
-        self.inner.shelf.need(&plan.packs);
-        Ok(self.follow(record, plan))
-    }
-
-    fn expected(&self) -> std::sync::MutexGuard<'_, HashMap<(ComponentName, String), u32>> {
-        self.inner.expected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn plan(&self, record: &StreamRecord, offset: u64, length: u64) -> Result<Plan> {
-        let named = |e: Error| e.in_context(format!("{}/{}", record.component, record.stream));
-        let sum: u64 = record.segments.iter().map(|s| s.size_bytes).sum();
-        if sum != record.size_bytes {
-            return Err(named(Error::new(Kind::Damaged, "the stream has not the length of its segments")));
-        }
-        Plan::new(&record.segments, offset, length, self.inner.shelf.packs.len()).map_err(named)
-    }
-
-    fn follow(&self, record: Arc<StreamRecord>, plan: Plan) -> StreamReader {
-        let follow = Follow { inner: Arc::clone(&self.inner), record, plan: Arc::new(plan) };
-        let (answers, task) = follow.start();
-        StreamReader {
-            answers: Some(answers),
-            current: Bytes::new(),
-            failed: None,
-            _task: Some(AbortOnDropHandle::new(task)),
+        match offset.checked_add(length) {
+            Some(end) if end <= record.size_bytes => Ok(self.walk(record, offset..end, false)),
+            _ => {
+                let name = name_of(&record);
+                let what = format!("{length} bytes from {offset} of {name}, which has {}", record.size_bytes);
+                Err(Error::new(Kind::Usage, what))
+            }
         }
     }
+
+    fn walk(&self, record: Arc<StreamRecord>, wanted: Range<u64>, whole: bool) -> StreamReader {
+        let supply = &self.hold.supply;
+        let runs = runs_of(&record, &wanted, |listed| supply.number(listed));
+        let need = supply.update(|shelf| shelf.begin(name_of(&record), runs, whole));
+        let (out, pieces) = mpsc::channel(QUEUE_PIECES);
+        let walk = Walk::new(Arc::clone(supply), need, record, wanted, out);
+        supply.runtime().spawn_blocking(move || walk.run());
+        StreamReader { hold: Arc::clone(&self.hold), need, pieces, rest: Bytes::new(), state: State::Open }
+    }
+}
+
+fn name_of(record: &StreamRecord) -> String {
+    format!("{}/{}", record.component, record.stream)
 }
 
 /// The bytes of a stream, in order, through a bounded queue.
+///
+/// Dropping it ends the work for it.
 pub struct StreamReader {
-    /// None after the end.
-    answers: Option<Answers>,
-    current: Bytes,
-    /// An error found before anything was begun.
-    failed: Option<Error>,
-    _task: Option<AbortOnDropHandle<()>>,
+    hold: Arc<Hold>,
+    need: NeedId,
+    pieces: mpsc::Receiver<Message>,
+    /// What [`AsyncRead`] did not take of the last piece.
+    rest: Bytes,
+    state: State,
+}
+
+enum State {
+    Open,
+    /// The verified end was seen.
+    Ended,
+    /// Something is wrong: told again to whoever asks again, so that it is never taken for an end.
+    Failed(Error),
 }
 
 impl StreamReader {
-    fn failed(error: Error) -> Self {
-        StreamReader { answers: None, current: Bytes::new(), failed: Some(error), _task: None }
-    }
-
     /// Returns the next bytes, nothing at the verified end, or what is wrong.
     pub async fn next(&mut self) -> Option<Result<Bytes>> {
-        if !self.current.is_empty() {
-            return Some(Ok(std::mem::take(&mut self.current)));
-        }
-        std::future::poll_fn(|cx| self.poll_next(cx)).await.transpose()
+        std::future::poll_fn(|task| self.poll_next(task)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Task<'_>) -> Poll<Result<Option<Bytes>>> {
-        if let Some(error) = self.failed.take() {
-            return Poll::Ready(Err(error));
+    fn poll_next(&mut self, task: &mut Task<'_>) -> Poll<Option<Result<Bytes>>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
         }
-        let Some(answers) = &mut self.answers else { return Poll::Ready(Ok(None)) };
-        let answer = match ready!(answers.poll_recv(cx)) {
-            Some(Ok(Some(bytes))) => return Poll::Ready(Ok(Some(bytes))),
-            Some(end) => end,
-            None => Err(Error::new(Kind::Bug, "a stream stopped without saying why")),
+        match &self.state {
+            State::Open => {}
+            State::Ended => return Poll::Ready(None),
+            State::Failed(e) => return Poll::Ready(Some(Err(clone_of(e)))),
+        }
+        let fault = match ready!(self.pieces.poll_recv(task)) {
+            Some(Message::Bytes(bytes)) => {
+                self.hold.supply.monitor().count(Counter::RestoredBytes, bytes.len() as u64);
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            Some(Message::End) => {
+                self.state = State::Ended;
+                return Poll::Ready(None);
+            }
+            Some(Message::Fault(e)) => e,
+            None => Error::new(Kind::Interrupted, "reading a stream ended before its end"),
         };
-        self.answers = None;
-        Poll::Ready(answer)
+        self.state = State::Failed(clone_of(&fault));
+        Poll::Ready(Some(Err(fault)))
     }
 }
 
 impl AsyncRead for StreamReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Task<'_>,
-        buffer: &mut ReadBuf<'_>,
+        task: &mut Task<'_>,
+        to: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        if self.current.is_empty() {
-            match ready!(self.poll_next(cx)) {
-                Ok(Some(bytes)) => self.current = bytes,
-                Ok(None) => return Poll::Ready(Ok(())),
-                Err(e) => return Poll::Ready(Err(std::io::Error::other(e))),
+        match ready!(self.poll_next(task)) {
+            None => Poll::Ready(Ok(())),
+            Some(Err(e)) => Poll::Ready(Err(std::io::Error::other(e))),
+            Some(Ok(mut bytes)) => {
+                let n = bytes.len().min(to.remaining());
+                to.put_slice(&bytes[..n]);
+                bytes.advance(n);
+                self.rest = bytes;
+                Poll::Ready(Ok(()))
             }
         }
-        let n = buffer.remaining().min(self.current.len());
-        buffer.put_slice(&self.current[..n]);
-        self.current.advance(n);
-        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.pieces.close();
+        let need = self.need;
+        self.hold.supply.update(|shelf| shelf.retire(need));
+    }
+}
+
+/// Says the same again; causes become part of the message.
+fn clone_of(e: &Error) -> Error {
+    let again = Error::new(e.kind(), e.to_string());
+    match e.hint_text() {
+        Some(hint) => again.hint(hint),
+        None => again,
     }
 }
 
@@ -223,49 +249,12 @@ pub fn error_of(e: std::io::Error) -> Error {
 }
 
 /// Fetches a pack and checks that some version of it has the hash that names it (proof level L1), keeping nothing.
+///
+/// [`Kind::NotFound`] where the store has no version of it, [`Kind::Damaged`] where none is right; others where it
+/// could not be looked at.
 pub async fn check_pack(store: &dyn Store, pack_prefix: &str, pack: PackRef) -> Result<()> {
-    download::fetch(store, pack_prefix, pack, download::Nowhere).await.map(drop)
-}
-
-/// A folder of this reader alone, locked while it lives, so that others can tell what a dead one left.
-struct Folder {
-    folder: TempDir,
-    _lock: File,
-}
-
-const FOLDER_PREFIX: &str = "packs-";
-const LOCK: &str = "lock";
-
-impl Folder {
-    /// Makes a folder below `below`, and removes those that dead readers left there.
-    fn make(below: &Path) -> Result<Folder> {
-        let context = || format!("pack folder {}", below.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(below).context(Kind::Io, context())?;
-        // Held until this folder has its own lock, so that nobody takes it for a dead one.
-        let making = File::create(below.join(LOCK)).context(Kind::Io, context())?;
-        making.lock().context(Kind::Io, context())?;
-        sweep(below).context(Kind::Io, context())?;
-        let folder = tempfile::Builder::new().prefix(FOLDER_PREFIX).tempdir_in(below);
-        let folder = folder.context(Kind::Io, context())?;
-        let lock = File::create(folder.path().join(LOCK)).context(Kind::Io, context())?;
-        lock.lock().context(Kind::Io, context())?;
-        Ok(Folder { folder, _lock: lock })
-    }
-}
-
-fn sweep(below: &Path) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(below)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(FOLDER_PREFIX) {
-            continue;
-        }
-        if let Ok(lock) = File::open(entry.path().join(LOCK))
-            && lock.try_lock().is_ok()
-        {
-            std::fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
+    let key: Key = format!("{pack_prefix}{}", pack.id).parse()?;
+    fetch::fetch(store, &key, pack, None, &Silent).await
 }
 
 #[cfg(test)]

@@ -36,8 +36,8 @@ async fn a_flipped_bit_a_cut_and_a_missing_pack_end_the_stream_with_the_packs_na
     }
     std::fs::remove_file(&path).unwrap();
     let error = bench.read(&night).await.remove(0).unwrap_err();
-    assert_eq!(error.kind(), Kind::Damaged);
-    assert!(error.to_string().contains("missing"), "{error}");
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.to_string().contains(&pack.id.to_string()), "{error}");
 
     std::fs::write(&path, good).unwrap();
     check_pack(&*bench.store, "tenants/t/packs/", pack).await.unwrap();
