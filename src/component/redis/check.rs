@@ -137,13 +137,13 @@ impl Drop for Guard {
 #[cfg(test)]
 mod tests {
     use super::super::Persistence;
-    use super::super::record::tests::record;
+    use super::super::record::sample;
     use super::*;
     use crate::host::EnvVar;
 
     #[test]
     fn each_kind_of_files_gets_its_checker() {
-        let check = |persistence, version, appendonly| what(&record(persistence, version, appendonly));
+        let check = |persistence, version, appendonly| what(&sample(persistence, version, appendonly));
         let manifest = "/data/appendonlydir/appendonly.aof.manifest".to_owned();
         assert_eq!(check(Persistence::Aof, "7.0.15", "no"), ("redis-check-aof", manifest.clone()));
         assert_eq!(check(Persistence::Rdb, "7.0.15", "yes"), ("redis-check-aof", manifest));

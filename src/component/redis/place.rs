@@ -223,7 +223,7 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::tests::record;
+    use super::super::record::sample;
     use super::*;
     use crate::component::archive::{END_BYTES, Entry, padding};
 
@@ -271,7 +271,7 @@ mod tests {
         fs::write(at.path().join("dump.rdb"), "old").unwrap();
         // A crash before left this.
         fs::create_dir(at.path().join(STAGING)).unwrap();
-        let record = record(Persistence::Aof, "7.0.15", "yes");
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
         let aside = put(at.path(), &record, good()).await.unwrap();
         assert_eq!(aside, ["appendonlydir.before-s", "dump.rdb.before-s"].map(|n| at.path().join(n)));
         assert_eq!(names(at.path()), ["appendonlydir", "appendonlydir.before-s", "dump.rdb.before-s"]);
@@ -284,7 +284,7 @@ mod tests {
     async fn a_tar_that_is_cut_or_has_other_files_than_its_manifest_changes_nothing() {
         let at = tempfile::tempdir().unwrap();
         fs::write(at.path().join("dump.rdb"), "old").unwrap();
-        let record = record(Persistence::Aof, "7.0.15", "yes");
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
         let manifest = ("appendonlydir/appendonly.aof.manifest", MANIFEST);
         let bad = [
             good()[..good().len() - 512].to_vec(),
@@ -309,7 +309,7 @@ mod tests {
         ];
         for (version, appendonly, path) in cases {
             let at = tempfile::tempdir().unwrap();
-            put(at.path(), &record(Persistence::Rdb, version, appendonly), b"REDIS".to_vec()).await.unwrap();
+            put(at.path(), &sample(Persistence::Rdb, version, appendonly), b"REDIS".to_vec()).await.unwrap();
             assert_eq!(fs::read_to_string(at.path().join(path)).unwrap(), "REDIS");
             assert_eq!(names(at.path()).len(), 1);
             if path.contains('/') {

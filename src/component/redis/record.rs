@@ -141,25 +141,27 @@ fn union<K: Ord + Clone, A>(a: &BTreeMap<K, A>, b: &BTreeMap<K, A>) -> BTreeSet<
     a.keys().chain(b.keys()).cloned().collect()
 }
 
+/// A record with a database of ten keys and a queue of three jobs, for tests.
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub(crate) fn record(persistence: Persistence, version: &str, appendonly: &str) -> RedisRecord {
-        RedisRecord {
-            version: version.into(),
-            persistence,
-            dir: "/data".into(),
-            appenddirname: "appendonlydir".into(),
-            appendfilename: "appendonly.aof".into(),
-            dbfilename: "dump.rdb".into(),
-            config: [("appendonly".to_owned(), appendonly.to_owned())].into(),
-            databases: [(0, Keys { keys: 10, with_ttl: 4 })].into(),
-            queues: [("rq:queue:x:short".to_owned(), 3)].into(),
-            moving: false,
-            changes: 0,
-        }
+pub(super) fn sample(persistence: Persistence, version: &str, appendonly: &str) -> RedisRecord {
+    RedisRecord {
+        version: version.into(),
+        persistence,
+        dir: "/data".into(),
+        appenddirname: "appendonlydir".into(),
+        appendfilename: "appendonly.aof".into(),
+        dbfilename: "dump.rdb".into(),
+        config: [("appendonly".to_owned(), appendonly.to_owned())].into(),
+        databases: [(0, Keys { keys: 10, with_ttl: 4 })].into(),
+        queues: [("rq:queue:x:short".to_owned(), 3)].into(),
+        moving: false,
+        changes: 0,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn counts(keys: u64, with_ttl: u64, jobs: u64) -> Counts {
         Counts {
@@ -170,7 +172,7 @@ pub(super) mod tests {
 
     #[test]
     fn keys_that_expired_since_are_no_difference_but_lost_ones_are() {
-        let record = record(Persistence::Aof, "7.0.15", "yes");
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
         assert_eq!(counts(10, 4, 3).compare(&record), Vec::<String>::new());
         assert_eq!(counts(6, 0, 3).compare(&record), Vec::<String>::new());
         assert_eq!(counts(5, 0, 3).compare(&record).len(), 1, "a lasting key lacks");
@@ -180,13 +182,13 @@ pub(super) mod tests {
 
     #[test]
     fn an_empty_server_differs_in_every_database_and_queue() {
-        let record = record(Persistence::Aof, "7.0.15", "yes");
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
         assert_eq!(Counts::default().compare(&record).len(), 2);
     }
 
     #[test]
     fn where_writes_went_on_counts_may_differ_by_the_changes_and_no_more() {
-        let mut record = record(Persistence::Rdb, "7.0.15", "no");
+        let mut record = sample(Persistence::Rdb, "7.0.15", "no");
         (record.moving, record.changes) = (true, 2);
         assert_eq!(counts(12, 4, 1).compare(&record), Vec::<String>::new());
         assert_eq!(counts(13, 4, 6).compare(&record).len(), 2);
@@ -194,7 +196,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_record_keeps_its_shape_as_json() {
-        let record = record(Persistence::Aof, "7.0.15", "yes");
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
         let json = serde_json::to_value(&record).unwrap();
         assert_eq!(json["persistence"], "aof");
         assert_eq!(json["databases"]["0"]["with_ttl"], 4);
