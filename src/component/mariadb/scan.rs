@@ -296,5 +296,4 @@ fn between_quotes(text: &[u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "scan_tests.rs"]
 mod tests;
