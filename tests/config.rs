@@ -54,7 +54,7 @@ fn the_smallest_file_is_a_store_and_an_operator() {
     assert!(matches!(&m.store.address, StoreAddress::Local { path } if path == Path::new("/srv/lifeboat")));
     assert_eq!(m.listen.to_string(), "127.0.0.1:8470");
     assert_eq!(m.concurrency, 2);
-    assert_eq!(m.drills, DrillPlace::Unlocked);
+    assert_eq!(m.drills, DrillPlace::AsInitSaid);
     assert!(m.pin.is_none());
     assert_eq!(config.tenants().count(), 0);
     let names: Vec<&str> = config.policies().map(|p| p.name.as_str()).collect();
@@ -145,7 +145,7 @@ fn many_faults_are_one_error_with_the_exit_code_of_misuse() {
     assert_eq!(error.kind(), Kind::Config);
     assert_eq!(error.kind().exit_code(), 2);
     let text = error.to_string();
-    assert!(text.starts_with("4 faults in the configuration\n"), "{text}");
+    assert!(text.starts_with("3 faults in the configuration\n"), "{text}");
     assert!(text.contains("\nlifeboat.toml:1: a: unknown key"), "{text}");
 }
 
@@ -213,7 +213,7 @@ fn a_component_without_a_section_is_a_gap_that_is_warned_of() {
     let SitesPlace::Container { container, path } = &byrne.files.on().unwrap().sites else { panic!("host") };
     assert_eq!((container.as_str(), path.as_str()), ("app", "/home/frappe/frappe-bench/sites"));
     let warned: Vec<&str> = config.warnings().iter().map(|w| w.key.as_str()).collect();
-    assert_eq!(warned, ["drills.run", "config", "redis_cache", "redis_queue"]);
+    assert_eq!(warned, ["config", "redis_cache", "redis_queue"]);
 }
 
 #[test]
