@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DrillPlace, Machine};
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::{TenantName, VaultId};
+use crate::id::TenantName;
 use crate::monitor::SharedMonitor;
 use crate::ops::kit::Kit;
 use crate::ops::place;
@@ -21,7 +21,7 @@ use crate::repo::certificate::Trust;
 use crate::repo::chunk::DedupKey;
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
-use crate::repo::vault::{Vault, VaultKey, Wrap};
+use crate::repo::vault::Vault;
 use crate::store::Store;
 
 /// Tells the time; passed in, so that tests and simulations own it.
@@ -149,25 +149,6 @@ impl Appliance {
     /// Remembers the tenant's vault.
     pub fn remember_vault(&self, tenant: &TenantName, vault: &Vault) -> Result<()> {
         state::write_json(&self.state.tenant(tenant)?.join("vault.json"), vault)
-    }
-
-    /// Opens a vault with the identities given, or with the drill identity where drills run here.
-    pub async fn open_vault(
-        &self,
-        tenant: &TenantName,
-        vault: &VaultId,
-        embedded: &[Wrap],
-        identities: &Identities,
-    ) -> Result<VaultKey> {
-        let first = VaultKey::open(vault, embedded, identities);
-        match first {
-            Err(e) if e.kind() == Kind::WrongKey => {
-                // An operator added since then stands in the newer wraps.
-                let wraps = crate::repo::vault::load_wraps(&self.repo, tenant, vault).await?;
-                VaultKey::open(vault, &wraps, identities)
-            }
-            other => other,
-        }
     }
 }
 

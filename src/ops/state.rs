@@ -80,11 +80,6 @@ impl State {
         self.keys().join("drill.age")
     }
 
-    /// Returns the folder of the service's journal of runs.
-    pub fn runs(&self) -> PathBuf {
-        self.root.join("runs")
-    }
-
     /// Returns a tenant's folder, making it when missing.
     pub fn tenant(&self, tenant: &TenantName) -> Result<PathBuf> {
         let dir = self.root.join("tenants").join(tenant.as_str());
