@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may end so")]
 
+mod support;
+
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,72 +16,12 @@ use lifeboat::config::{Config, SourceFile, Surroundings};
 use lifeboat::error::{Error, Kind, Result};
 use lifeboat::id::{ProofLevel, TenantName};
 use lifeboat::service::{
-    Clock, Desk, JobKind, JobReport, Jobs, Journal, Light, Outcome, Patience, Service, Trigger,
+    Desk, JobKind, JobReport, Jobs, Journal, Light, Outcome, Patience, Service, Trigger,
 };
+use support::clock::{HandClock, at, ear, soon};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-
-fn at(text: &str) -> Timestamp {
-    text.parse().unwrap()
-}
-
-/// Waits for what must come; the bound only keeps a broken test from hanging.
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never came")
-}
-
-struct HandClock {
-    now: watch::Sender<Timestamp>,
-    /// The time at which the service's loop last went to sleep, having started all it would.
-    asleep: watch::Sender<Timestamp>,
-    /// The time at which a failed job last began its pause before the second try.
-    pausing: watch::Sender<Timestamp>,
-}
-
-impl HandClock {
-    fn new(now: &str) -> Arc<Self> {
-        let never = || watch::Sender::new(Timestamp::MIN);
-        Arc::new(HandClock { now: watch::Sender::new(at(now)), asleep: never(), pausing: never() })
-    }
-
-    fn set(&self, now: &str) {
-        self.now.send_replace(at(now));
-    }
-
-    /// Waits until a failed job pauses before its second try.
-    async fn paused(&self) {
-        let now = self.now();
-        soon(self.pausing.subscribe().wait_for(|at| *at == now)).await.unwrap();
-    }
-
-    /// Waits until the loop has started all it would at this time.
-    async fn settled(&self) {
-        let now = self.now();
-        soon(self.asleep.subscribe().wait_for(|at| *at == now)).await.unwrap();
-    }
-}
-
-#[async_trait]
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        *self.now.borrow()
-    }
-
-    async fn sleep_until(&self, at: Timestamp) {
-        let now = self.now();
-        self.asleep.send_replace(now);
-        self.now.subscribe().wait_for(|n| *n >= at || *n < now).await.unwrap();
-    }
-
-    async fn sleep(&self, span: Duration) {
-        let end = self.now() + span;
-        if span <= Duration::from_secs(60) {
-            self.pausing.send_replace(self.now());
-        }
-        self.now.subscribe().wait_for(|now| *now >= end).await.unwrap();
-    }
-}
 
 /// A job that the service began and that waits for the test to say how it ends.
 struct Call {
@@ -266,23 +208,6 @@ fn outcomes(host: &Host, tenant: &str, kind: JobKind) -> Vec<(Outcome, String)> 
     let peek = Journal::peek(host.dir.path()).unwrap();
     let tenant = tenant.parse().unwrap();
     peek.runs.of(&tenant, kind).map(|r| (r.outcome.unwrap(), r.reason.clone().unwrap_or_default())).collect()
-}
-
-/// A web server on loopback that passes on what it hears.
-async fn ear() -> (String, mpsc::UnboundedReceiver<(String, String)>) {
-    let (sender, heard) = mpsc::unbounded_channel();
-    let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
-        let sender = sender.clone();
-        async move {
-            let line = format!("{} {}", request.method(), request.uri());
-            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-            sender.send((line, String::from_utf8(body.to_vec()).unwrap())).unwrap();
-        }
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (address, heard)
 }
 
 #[tokio::test]

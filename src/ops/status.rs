@@ -15,9 +15,9 @@ use crate::repo::drill;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Light {
-    /// No whole snapshot, the last one is too old, the last attempt failed, or the chain of receipts is wrong.
+    /// No whole snapshot, the last one is too old, the last attempt was not whole, or the chain of receipts is wrong.
     Red,
-    /// Something is to be looked at: a hold, a partial snapshot, no proof.
+    /// Something is to be looked at: a hold, no proof.
     Yellow,
     /// Backed up within its target, and proven.
     Green,
@@ -162,11 +162,8 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
         && attempt.outcome != "whole"
     {
         let what = attempt.message.unwrap_or_default();
-        let (light, word) = match attempt.outcome.as_str() {
-            "partial" => (Light::Yellow, "is partial"),
-            _ => (Light::Red, "failed"),
-        };
-        status.blame(light, format!("the last backup ({}) {word}: {what}", attempt.started));
+        let word = if attempt.outcome == "partial" { "is partial" } else { "failed" };
+        status.blame(Light::Red, format!("the last backup ({}) {word}: {what}", attempt.started));
     }
     if let Some(hold) = status.hold.clone() {
         status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));

@@ -8,6 +8,7 @@
 )]
 
 pub mod cli;
+pub mod clock;
 pub mod docker;
 pub mod host;
 pub mod mariadb;

@@ -198,6 +198,13 @@ impl TestTenant {
         run(sample("down").arg(self.project()));
     }
 
+    /// Waits until the database, just started, answers.
+    pub fn wait_for_database(&self) {
+        let (auth, db) = (self.root_auth(), self.container("db"));
+        let ask = ["exec", "-e", &auth, &db, "mariadb", "-uroot", "-e", "SELECT 1", self.db_name()];
+        wait_until("the database answers", std::time::Duration::from_secs(60), || try_docker(&ask).is_ok());
+    }
+
     fn root_auth(&self) -> String {
         format!("MYSQL_PWD={}", self.get("db_root_password"))
     }
