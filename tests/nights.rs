@@ -239,7 +239,8 @@ async fn a_service_whose_process_is_killed_makes_up_for_the_night_exactly_once()
     Running::start(&host, &clock).end().await;
 
     let killed = Serving::start(&host);
-    let running = |name: &str| runs(&host, name, JobKind::Backup).last().is_some_and(|r| r.finished.is_none());
+    let running =
+        |name: &str| runs(&host, name, JobKind::Backup).last().is_some_and(|r| r.finished.is_none());
     wait_until("a run is under way", Duration::from_secs(60), || running("byrne") || running("dickinson"));
     drop(killed);
     let serving = Serving::start(&host);
