@@ -45,6 +45,8 @@ pub enum Kind {
     Partial,
     /// A check or drill found a fault.
     CheckFailed,
+    /// This store or host does not do what was asked at all; asking again is of no use.
+    Unsupported,
     /// A signal asked the program to stop.
     Interrupted,
     /// A local file or socket failed.
@@ -103,6 +105,7 @@ impl Kind {
             Kind::Timeout => "timeout",
             Kind::Partial => "partial",
             Kind::CheckFailed => "check-failed",
+            Kind::Unsupported => "unsupported",
             Kind::Interrupted => "interrupted",
             Kind::Io => "io",
             Kind::Bug => "bug",

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
+#[path = "store_contract/locks.rs"]
+mod locks;
 mod support;
 
 use std::collections::BTreeSet;

@@ -15,7 +15,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
-use super::{Body, Download, Entry, Key, Method, PutMode, SharedStore, Store};
+use super::{Body, Download, Entry, Kept, Key, Lock, Method, PutMode, SharedStore, Store, Tag, Trials, put};
 use crate::error::{Context, Error, Kind, Result};
 
 /// One way to break one call. What a method cannot suffer passes it by.
@@ -102,6 +102,27 @@ impl FaultStore {
 
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
+        let fault = self.enter(Method::Put).await?;
+        let (inner, size_bytes) = (&*self.inner, body.size_bytes());
+        let claimed = |modified| Entry { key: key.clone(), size_bytes, modified, version: None };
+        match fault {
+            Some(Fault::Lie) => Ok(claimed(Timestamp::now())),
+            Some(harm @ (Fault::Short(_) | Fault::Flip(_))) => {
+                let harmed = damage(harm, whole(body).await?);
+                let entry = put(inner, key, Body::Bytes(harmed), mode, lock).await?;
+                Ok(Entry { version: entry.version, ..claimed(entry.modified) })
+            }
+            Some(Fault::Twice) => {
+                let first = put(inner, key, body.clone(), mode, lock).await;
+                // Whatever becomes of the second, nobody hears it.
+                drop(put(inner, key, body, mode, lock).await);
+                first
+            }
+            fault => leave(fault, Method::Put, put(inner, key, body, mode, lock).await),
+        }
     }
 
     /// Counts a call and returns what happens to it, after what happens before it has happened.
@@ -193,24 +214,7 @@ impl Store for FaultStore {
     }
 
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
-        let fault = self.enter(Method::Put).await?;
-        let size_bytes = body.size_bytes();
-        let claimed = |modified| Entry { key: key.clone(), size_bytes, modified, version: None };
-        match fault {
-            Some(Fault::Lie) => Ok(claimed(Timestamp::now())),
-            Some(harm @ (Fault::Short(_) | Fault::Flip(_))) => {
-                let harmed = damage(harm, whole(body).await?);
-                let entry = self.inner.put(key, Body::Bytes(harmed), mode).await?;
-                Ok(Entry { version: entry.version, ..claimed(entry.modified) })
-            }
-            Some(Fault::Twice) => {
-                let first = self.inner.put(key, body.clone(), mode).await;
-                // Whatever becomes of the second, nobody hears it.
-                drop(self.inner.put(key, body, mode).await);
-                first
-            }
-            fault => leave(fault, Method::Put, self.inner.put(key, body, mode).await),
-        }
+        self.put_as(key, body, mode, None).await
     }
 
     async fn get(&self, key: &Key, version: Option<&str>) -> Result<Download> {
@@ -260,6 +264,57 @@ impl Store for FaultStore {
             return Ok(0);
         }
         leave(fault, Method::Sweep, self.inner.sweep(older_than).await)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        self.put_as(key, body, mode, Some(lock)).await
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        let fault = self.enter(Method::Lock).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(());
+        }
+        leave(fault, Method::Lock, self.inner.lock_until(key, version, lock).await)
+    }
+
+    async fn lock_of(&self, key: &Key, version: &str) -> Result<Option<Lock>> {
+        let fault = self.enter(Method::LockOf).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(None);
+        }
+        leave(fault, Method::LockOf, self.inner.lock_of(key, version).await)
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        let fault = self.enter(Method::Versions).await?;
+        let kept = leave(fault, Method::Versions, self.inner.kept(prefix).await)?;
+        let markers = if fault == Some(Fault::Lie) { Vec::new() } else { kept.markers };
+        Ok(Kept { versions: tamper(fault, kept.versions), markers })
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        let fault = self.enter(Method::Tag).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(None);
+        }
+        leave(fault, Method::Tag, self.inner.tag(key).await)
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        let fault = self.enter(Method::Swap).await?;
+        if fault == Some(Fault::Lie) {
+            return Ok(tag.clone());
+        }
+        leave(fault, Method::Swap, self.inner.swap(key, body, tag).await)
+    }
+
+    fn trials(&self) -> Option<&dyn Trials> {
+        self.inner.trials()
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::{Body, Download, Entry, Key, PutMode, SharedStore, Store};
+use super::{Body, Download, Entry, Kept, Key, Lock, PutMode, SharedStore, Store, Tag, Trials, put};
 use crate::error::{Context, Kind, Result};
 
 /// What may be used of a store; nothing given means no limit.
@@ -44,6 +45,14 @@ impl Limit {
             download: limits.download_bytes_per_second.map(Bucket::new),
             calls: limits.concurrent_calls.map(|n| Arc::new(Semaphore::new(n.get()))),
         }
+    }
+
+    async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
+        if let Some(upload) = &self.upload {
+            upload.wait(body.size_bytes()).await;
+        }
+        let _turn = self.turn().await?;
+        put(&*self.inner, key, body, mode, lock).await
     }
 
     async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>> {
@@ -91,11 +100,7 @@ impl Store for Limit {
     }
 
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
-        if let Some(upload) = &self.upload {
-            upload.wait(body.size_bytes()).await;
-        }
-        let _turn = self.turn().await?;
-        self.inner.put(key, body, mode).await
+        self.put_as(key, body, mode, None).await
     }
 
     async fn get(&self, key: &Key, version: Option<&str>) -> Result<Download> {
@@ -136,6 +141,43 @@ impl Store for Limit {
     async fn sweep(&self, older_than: Duration) -> Result<u64> {
         let _turn = self.turn().await?;
         self.inner.sweep(older_than).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        self.put_as(key, body, mode, Some(lock)).await
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        let _turn = self.turn().await?;
+        self.inner.lock_until(key, version, lock).await
+    }
+
+    async fn lock_of(&self, key: &Key, version: &str) -> Result<Option<Lock>> {
+        let _turn = self.turn().await?;
+        self.inner.lock_of(key, version).await
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        let _turn = self.turn().await?;
+        self.inner.kept(prefix).await
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        let _turn = self.turn().await?;
+        self.inner.tag(key).await
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        let _turn = self.turn().await?;
+        self.inner.swap(key, body, tag).await
+    }
+
+    fn trials(&self) -> Option<&dyn Trials> {
+        self.inner.trials()
     }
 }
 

@@ -18,22 +18,26 @@ mod body;
 mod fault;
 mod limit;
 mod local;
+mod lock;
 mod open;
 mod options;
 mod record;
 mod retry;
 mod s3;
+mod trial;
 
 pub use address::StoreAddress;
 pub use body::{Body, Download};
 pub use fault::{Fault, FaultStore};
 pub use limit::{Limit, Limits};
 pub use local::LocalStore;
+pub use lock::{Kept, Lock, LockMode, Marker, Tag, put};
 pub use open::open;
 pub use options::{Credentials, RetryPolicy, StoreOptions, Timeouts};
 pub use record::{Calls, Record};
 pub use retry::Retry;
 pub use s3::S3Store;
+pub use trial::{Setting, Settings, Trials};
 
 /// The name of an object below a store's root: parts of `[A-Za-z0-9._-]`, joined by `/`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,7 +100,7 @@ pub struct Entry {
 /// The calls of a [`Store`], by which wrappers count, limit and break them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
-    /// [`Store::put`].
+    /// [`Store::put`] and [`Store::put_locked`].
     Put,
     /// [`Store::get`].
     Get,
@@ -104,17 +108,25 @@ pub enum Method {
     Head,
     /// [`Store::list`].
     List,
-    /// [`Store::versions`].
+    /// [`Store::versions`] and [`Store::kept`].
     Versions,
     /// [`Store::delete`].
     Delete,
     /// [`Store::sweep`].
     Sweep,
+    /// [`Store::lock_until`].
+    Lock,
+    /// [`Store::lock_of`].
+    LockOf,
+    /// [`Store::tag`].
+    Tag,
+    /// [`Store::swap`].
+    Swap,
 }
 
 impl Method {
     /// All methods.
-    pub const ALL: [Method; 7] = [
+    pub const ALL: [Method; 11] = [
         Method::Put,
         Method::Get,
         Method::Head,
@@ -122,6 +134,10 @@ impl Method {
         Method::Versions,
         Method::Delete,
         Method::Sweep,
+        Method::Lock,
+        Method::LockOf,
+        Method::Tag,
+        Method::Swap,
     ];
 
     /// Returns the method's name, for logs and metric labels.
@@ -134,6 +150,10 @@ impl Method {
             Method::Versions => "versions",
             Method::Delete => "delete",
             Method::Sweep => "sweep",
+            Method::Lock => "lock",
+            Method::LockOf => "lock-of",
+            Method::Tag => "tag",
+            Method::Swap => "swap",
         }
     }
 }
@@ -144,7 +164,8 @@ impl Method {
 /// [`Kind::NotFound`] only where the store said that the key is not there; [`Kind::Denied`] where it refused;
 /// [`Kind::Conflict`] from a create-only put; [`Kind::Full`] where it has no room; [`Kind::NoRepository`] where the
 /// bucket or folder itself is missing; [`Kind::Io`] where a [`Body::File`] cannot be read; [`Kind::Store`] and
-/// [`Kind::Timeout`] otherwise, which a caller may try again. Dropping a call's future leaves nothing half-done behind.
+/// [`Kind::Timeout`] otherwise, which a caller may try again; [`Kind::Unsupported`] where the store does not do this at
+/// all, as the bodies given here answer. Dropping a call's future leaves nothing half-done behind.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug {
     /// Returns the address for people and logs, without credentials.
@@ -178,6 +199,49 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes what puts that were killed more than `older_than` ago, by the store's clock, left half-done (temporary
     /// files, multipart uploads), and returns how many it removed.
     async fn sweep(&self, older_than: Duration) -> Result<u64>;
+
+    /// Returns the time by the store's clock, to about a second; asks the store only where nothing was heard of it yet.
+    async fn now(&self) -> Result<Timestamp> {
+        Err(lock::unsupported(self, "clock"))
+    }
+
+    /// Stores an object as [`Store::put`] does, locked from its first moment on.
+    ///
+    /// The entry names the version that is locked. After [`Kind::Unsupported`] nothing was stored.
+    async fn put_locked(&self, _key: &Key, _body: Body, _mode: PutMode, _lock: Lock) -> Result<Entry> {
+        Err(lock::unsupported(self, "locks"))
+    }
+
+    /// Locks one version, or locks it for longer. Nothing shortens a compliance lock: [`Kind::Denied`].
+    async fn lock_until(&self, _key: &Key, _version: &str, _lock: Lock) -> Result<()> {
+        Err(lock::unsupported(self, "locks"))
+    }
+
+    /// Returns the lock of one version, if it has one.
+    async fn lock_of(&self, _key: &Key, _version: &str) -> Result<Option<Lock>> {
+        Err(lock::unsupported(self, "locks"))
+    }
+
+    /// Lists all versions under `prefix` as [`Store::versions`] does, and the delete markers, in as many requests.
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        Ok(Kept { versions: self.versions(prefix).await?, markers: Vec::new() })
+    }
+
+    /// Returns the tag of what is under a key now, for [`Store::swap`]; nothing where nothing is there.
+    async fn tag(&self, _key: &Key) -> Result<Option<Tag>> {
+        Err(lock::unsupported(self, "conditional puts"))
+    }
+
+    /// Replaces an object only while its content is still the one with this tag; else [`Kind::Conflict`], as far
+    /// as the store can tell (see `probe`). Read the tag first and the content after it.
+    async fn swap(&self, _key: &Key, _body: Body, _tag: &Tag) -> Result<Tag> {
+        Err(lock::unsupported(self, "conditional puts"))
+    }
+
+    /// Returns what only `probe` asks for, where there is anything to try; wrappers are passed by.
+    fn trials(&self) -> Option<&dyn Trials> {
+        None
+    }
 }
 
 /// A store that several parts use.

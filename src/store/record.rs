@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use jiff::Timestamp;
 
-use super::{Body, Download, Entry, Key, Method, PutMode, SharedStore, Store};
+use super::{Body, Download, Entry, Kept, Key, Lock, Method, PutMode, SharedStore, Store, Tag, Trials, put};
 use crate::error::Result;
 
 /// What was asked through one method.
@@ -53,6 +54,13 @@ impl Record {
         Method::ALL.iter().map(|m| self.calls(*m).calls).sum()
     }
 
+    async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
+        let size_bytes = body.size_bytes();
+        let entry = self.note(Method::Put, put(&*self.inner, key, body, mode, lock).await)?;
+        self.counts.change(Method::Put, |c| c.bytes += size_bytes);
+        Ok(entry)
+    }
+
     fn note<T>(&self, method: Method, outcome: Result<T>) -> Result<T> {
         self.counts.change(method, |c| {
             c.calls += 1;
@@ -69,10 +77,7 @@ impl Store for Record {
     }
 
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
-        let size_bytes = body.size_bytes();
-        let entry = self.note(Method::Put, self.inner.put(key, body, mode).await)?;
-        self.counts.change(Method::Put, |c| c.bytes += size_bytes);
-        Ok(entry)
+        self.put_as(key, body, mode, None).await
     }
 
     async fn get(&self, key: &Key, version: Option<&str>) -> Result<Download> {
@@ -105,6 +110,38 @@ impl Store for Record {
 
     async fn sweep(&self, older_than: Duration) -> Result<u64> {
         self.note(Method::Sweep, self.inner.sweep(older_than).await)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.inner.now().await
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        self.put_as(key, body, mode, Some(lock)).await
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        self.note(Method::Lock, self.inner.lock_until(key, version, lock).await)
+    }
+
+    async fn lock_of(&self, key: &Key, version: &str) -> Result<Option<Lock>> {
+        self.note(Method::LockOf, self.inner.lock_of(key, version).await)
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        self.note(Method::Versions, self.inner.kept(prefix).await)
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        self.note(Method::Tag, self.inner.tag(key).await)
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        self.note(Method::Swap, self.inner.swap(key, body, tag).await)
+    }
+
+    fn trials(&self) -> Option<&dyn Trials> {
+        self.inner.trials()
     }
 }
 

@@ -11,12 +11,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sha2::Digest;
 use tokio::time::Instant;
 
-use super::{Body, Download, Entry, Key, Method, PutMode, RetryPolicy, SharedStore, Store};
+use super::{
+    Body, Download, Entry, Kept, Key, Lock, Method, PutMode, RetryPolicy, SharedStore, Store, Tag, Trials,
+    put,
+};
 use crate::error::{Error, Kind, Result};
 use crate::id::Sha256;
 
@@ -56,6 +60,19 @@ impl Retry {
         let mut attempts = self.attempts(method, object);
         loop {
             match call().await {
+                Err(error) => attempts.again(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
+        let mut attempts = self.attempts(Method::Put, key.as_str());
+        loop {
+            match put(&*self.inner, key, body.clone(), mode, lock).await {
+                Err(error) if error.kind() == Kind::Conflict && attempts.made > 1 => {
+                    return self.resolve(key, &body, error).await;
+                }
                 Err(error) => attempts.again(error).await?,
                 done => return done,
             }
@@ -124,16 +141,7 @@ impl Store for Retry {
     }
 
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
-        let mut attempts = self.attempts(Method::Put, key.as_str());
-        loop {
-            match self.inner.put(key, body.clone(), mode).await {
-                Err(error) if error.kind() == Kind::Conflict && attempts.made > 1 => {
-                    return self.resolve(key, &body, error).await;
-                }
-                Err(error) => attempts.again(error).await?,
-                done => return done,
-            }
-        }
+        self.put_as(key, body, mode, None).await
     }
 
     async fn get(&self, key: &Key, version: Option<&str>) -> Result<Download> {
@@ -174,6 +182,51 @@ impl Store for Retry {
 
     async fn sweep(&self, older_than: Duration) -> Result<u64> {
         self.repeat(Method::Sweep, "", || self.inner.sweep(older_than)).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.repeat(Method::Head, "", || self.inner.now()).await
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        self.put_as(key, body, mode, Some(lock)).await
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        self.repeat(Method::Lock, key.as_str(), || self.inner.lock_until(key, version, lock)).await
+    }
+
+    async fn lock_of(&self, key: &Key, version: &str) -> Result<Option<Lock>> {
+        self.repeat(Method::LockOf, key.as_str(), || self.inner.lock_of(key, version)).await
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        self.repeat(Method::Versions, prefix, || self.inner.kept(prefix)).await
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        self.repeat(Method::Tag, key.as_str(), || self.inner.tag(key)).await
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        let mut attempts = self.attempts(Method::Swap, key.as_str());
+        loop {
+            match self.inner.swap(key, body.clone(), tag).await {
+                Err(error) if error.kind() == Kind::Conflict && attempts.made > 1 => {
+                    // Before the content, so that whoever replaces it in between makes the tag stale.
+                    let now = self.tag(key).await?;
+                    self.resolve(key, &body, error).await?;
+                    let gone = || Error::new(Kind::Conflict, format!("{key} was deleted meanwhile"));
+                    return now.ok_or_else(gone);
+                }
+                Err(error) => attempts.again(error).await?,
+                done => return done,
+            }
+        }
+    }
+
+    fn trials(&self) -> Option<&dyn Trials> {
+        self.inner.trials()
     }
 }
 

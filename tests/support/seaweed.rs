@@ -161,10 +161,27 @@ impl Seaweed {
         aws_sdk_s3::Client::from_conf(config)
     }
 
+    /// Makes an empty bucket of a new name whose versions can be locked, and returns the name.
+    ///
+    /// On a store that outlives the tests it stays until its locks have ended.
+    pub fn new_locking_bucket(&self) -> String {
+        let name = Seaweed::new_name();
+        let (client, bucket) = (self.client(), name.clone());
+        block_on(async move {
+            let request = client.create_bucket().bucket(&bucket).object_lock_enabled_for_bucket(true);
+            request.send().await.unwrap();
+        });
+        name
+    }
+
+    fn new_name() -> String {
+        let n = BUCKETS.fetch_add(1, Ordering::Relaxed);
+        format!("lifeboat-test-{:08x}-{n}", rand::random::<u32>())
+    }
+
     /// Makes an empty bucket of a new name, and returns the name.
     pub fn new_bucket(&self, versioned: bool) -> String {
-        let n = BUCKETS.fetch_add(1, Ordering::Relaxed);
-        let name = format!("lifeboat-test-{:08x}-{n}", rand::random::<u32>());
+        let name = Seaweed::new_name();
         let (client, bucket) = (self.client(), name.clone());
         block_on(async move {
             client.create_bucket().bucket(&bucket).send().await.unwrap();

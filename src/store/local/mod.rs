@@ -269,6 +269,11 @@ impl Store for LocalStore {
         let work = move |root: &Root, abandoned: &Abandoned| write::sweep(root, older_than, abandoned);
         self.blocking(Method::Sweep, TEMP_FOLDER, self.timeouts.operation, work).await
     }
+
+    async fn now(&self) -> Result<Timestamp> {
+        // The times of files are those of this machine's clock.
+        Ok(Timestamp::now())
+    }
 }
 
 #[cfg(test)]

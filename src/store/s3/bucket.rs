@@ -10,6 +10,7 @@ use aws_sdk_s3::primitives::DateTime;
 use jiff::Timestamp;
 
 use super::errors;
+use super::wire::Clock;
 use crate::error::{Context, Error, Kind, Result};
 use crate::store::{Entry, Key, Timeouts};
 
@@ -24,6 +25,8 @@ pub(super) struct Bucket {
     pub(super) checksums: AtomicBool,
     /// Whether create-only puts carry a condition; cleared likewise.
     pub(super) conditions: AtomicBool,
+    /// The store's clock.
+    pub(super) clock: Clock,
     /// Whether the bucket is known to exist, which a HEAD of an object cannot tell.
     exists: AtomicBool,
 }
@@ -35,10 +38,11 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(client: Client, name: &str, prefix: &str, timeouts: Timeouts) -> Self {
+    pub(super) fn new(client: Client, clock: Clock, name: &str, prefix: &str, timeouts: Timeouts) -> Self {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Bucket {
             client,
+            clock,
             name: name.to_owned(),
             prefix,
             timeouts,
@@ -95,6 +99,20 @@ impl Bucket {
         let modified = answer.last_modified().copied();
         let version = answer.version_id().map(str::to_owned);
         entry(&what, key.clone(), answer.content_length(), modified, version).map(Some)
+    }
+
+    /// Returns the store's time; asks for it where no answer came yet.
+    pub(super) async fn now(&self) -> Result<Timestamp> {
+        if let Some(now) = self.clock.now() {
+            return Ok(now);
+        }
+        let what = format!("time of {}", self.address());
+        let asked = self.timed(&what, 0, self.client.head_bucket().bucket(&self.name).send()).await;
+        match self.clock.now() {
+            // A refusal has a date, too.
+            Some(now) => Ok(now),
+            None => Err(asked.err().unwrap_or_else(|| Error::new(Kind::Store, format!("{what}: no date")))),
+        }
     }
 
     /// Fails when the bucket does not exist; asks once.

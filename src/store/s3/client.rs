@@ -9,13 +9,14 @@ use aws_sdk_s3::config::{
 use aws_sdk_s3::{Client, Config};
 use secrecy::ExposeSecret;
 
+use super::wire::Clock;
 use crate::error::{Error, Kind, Result};
 use crate::store::StoreOptions;
 
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Makes the client for a bucket.
-pub(super) fn client(bucket: &str, options: &StoreOptions) -> Result<Client> {
+/// Makes the client for a bucket; `clock` listens to its answers.
+pub(super) fn client(bucket: &str, options: &StoreOptions, clock: Clock) -> Result<Client> {
     let credentials = options.credentials.as_ref().ok_or_else(|| {
         Error::new(Kind::Config, format!("store s3://{bucket} has no credentials"))
             .hint("give it an access key and a secret key, by file or environment")
@@ -36,6 +37,7 @@ pub(super) fn client(bucket: &str, options: &StoreOptions) -> Result<Client> {
         // Names with dots match no wildcard certificate.
         .force_path_style(!aws || bucket.contains('.'))
         .retry_config(RetryConfig::disabled())
+        .interceptor(clock)
         // The time of a whole call is ours to measure: only we know how many bytes it carries.
         .timeout_config(TimeoutConfig::builder().connect_timeout(options.timeouts.connect).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -95,6 +97,9 @@ mod tests {
 
     #[test]
     fn a_store_without_credentials_is_a_fault_of_the_configuration() {
-        assert_eq!(client("bucket", &StoreOptions::default()).unwrap_err().kind(), Kind::Config);
+        assert_eq!(
+            client("bucket", &StoreOptions::default(), Clock::default()).unwrap_err().kind(),
+            Kind::Config
+        );
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Owns the order: some stores list by folder instead of by key, so what comes is sorted here.
 
-use super::bucket::{Bucket, entry};
+use super::bucket::{Bucket, entry, timestamp};
 use super::errors;
 use crate::error::{Error, Kind, Result};
-use crate::store::Entry;
+use crate::store::{Entry, Kept, Marker};
 
 /// Lists the newest version of each object below `prefix`.
 pub(super) async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
@@ -41,18 +41,20 @@ pub(super) async fn list(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
     Ok(found)
 }
 
-/// Lists all versions below `prefix`, by key, oldest first.
-pub(super) async fn versions(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
+/// Lists all versions and delete markers below `prefix`, by key, versions oldest first.
+pub(super) async fn kept(bucket: &Bucket, prefix: &str) -> Result<Kept> {
     match list_versions(bucket, prefix).await {
-        Err(error) if errors::is_not_implemented(&error) => list(bucket, prefix).await,
+        Err(error) if errors::is_not_implemented(&error) => {
+            Ok(Kept { versions: list(bucket, prefix).await?, markers: Vec::new() })
+        }
         outcome => outcome,
     }
 }
 
-async fn list_versions(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
+async fn list_versions(bucket: &Bucket, prefix: &str) -> Result<Kept> {
     let what = format!("list versions of {prefix}* in {}", bucket.address());
     let full = format!("{}{prefix}", bucket.prefix);
-    let mut found = Vec::new();
+    let (mut found, mut markers) = (Vec::new(), Vec::new());
     let mut marker: (Option<String>, Option<String>) = (None, None);
     loop {
         let request = bucket
@@ -69,6 +71,15 @@ async fn list_versions(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
                 found.push(entry(&what, key, object.size(), object.last_modified().copied(), version)?);
             }
         }
+        for mark in page.delete_markers() {
+            let (Some(key), Some(made)) = (mark.key().and_then(|k| bucket.own_key(k)), mark.last_modified())
+            else {
+                continue;
+            };
+            let version = mark.version_id().map(str::to_owned);
+            let (made, latest) = (timestamp(made)?, mark.is_latest() == Some(true));
+            markers.push(Marker { key, version, made, latest });
+        }
         if page.is_truncated() != Some(true) {
             break;
         }
@@ -79,7 +90,8 @@ async fn list_versions(bucket: &Bucket, prefix: &str) -> Result<Vec<Entry>> {
         }
         marker = next;
     }
-    Ok(oldest_first(found))
+    markers.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(Kept { versions: oldest_first(found), markers })
 }
 
 /// Orders versions as they came, newest first within each key

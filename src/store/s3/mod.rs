@@ -8,16 +8,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use jiff::Timestamp;
 
-use super::{Body, Download, Entry, Key, PutMode, Store, StoreOptions};
+use super::{Body, Download, Entry, Kept, Key, Lock, PutMode, Store, StoreOptions, Tag, Trials};
 use crate::error::{Context, Error, Kind, Result};
 
 mod bucket;
 mod client;
 mod errors;
 mod list;
+mod lock;
 mod multipart;
 mod put;
+mod trial;
 mod wire;
 
 use bucket::Bucket;
@@ -26,6 +29,7 @@ use bucket::Bucket;
 #[derive(Debug, Clone)]
 pub struct S3Store {
     bucket: Arc<Bucket>,
+    trial: trial::Trial,
 }
 
 impl S3Store {
@@ -34,9 +38,18 @@ impl S3Store {
     /// # Errors
     /// [`Kind::Config`] without credentials or with an endpoint that is not one.
     pub fn new(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Self> {
-        let client = client::client(bucket, options)?;
-        let bucket = Bucket::new(client, bucket, prefix, options.timeouts);
-        Ok(S3Store { bucket: Arc::new(bucket) })
+        let clock = wire::Clock::default();
+        let client = client::client(bucket, options, clock.clone())?;
+        let bucket = Arc::new(Bucket::new(client, clock, bucket, prefix, options.timeouts));
+        Ok(S3Store { trial: trial::Trial(Arc::clone(&bucket)), bucket })
+    }
+
+    async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
+        if body.size_bytes() > put::SINGLE_PUT_BYTES {
+            multipart::put(&self.bucket, key, body, mode, lock).await
+        } else {
+            put::put(&self.bucket, key, body, mode, lock).await
+        }
     }
 }
 
@@ -47,11 +60,7 @@ impl Store for S3Store {
     }
 
     async fn put(&self, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
-        if body.size_bytes() > put::SINGLE_PUT_BYTES {
-            multipart::put(&self.bucket, key, body, mode).await
-        } else {
-            put::put(&self.bucket, key, body, mode).await
-        }
+        self.put_as(key, body, mode, None).await
     }
 
     async fn get(&self, key: &Key, version: Option<&str>) -> Result<Download> {
@@ -85,7 +94,7 @@ impl Store for S3Store {
     }
 
     async fn versions(&self, prefix: &str) -> Result<Vec<Entry>> {
-        list::versions(&self.bucket, prefix).await
+        Ok(list::kept(&self.bucket, prefix).await?.versions)
     }
 
     async fn delete(&self, key: &Key, version: Option<&str>) -> Result<()> {
@@ -105,5 +114,37 @@ impl Store for S3Store {
 
     async fn sweep(&self, older_than: Duration) -> Result<u64> {
         multipart::sweep(&self.bucket, older_than).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.bucket.now().await
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        self.put_as(key, body, mode, Some(lock)).await
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        lock::lock_until(&self.bucket, key, version, lock).await
+    }
+
+    async fn lock_of(&self, key: &Key, version: &str) -> Result<Option<Lock>> {
+        lock::lock_of(&self.bucket, key, version).await
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        list::kept(&self.bucket, prefix).await
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        lock::tag(&self.bucket, key).await
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        lock::swap(&self.bucket, key, body, tag).await
+    }
+
+    fn trials(&self) -> Option<&dyn Trials> {
+        Some(&self.trial)
     }
 }

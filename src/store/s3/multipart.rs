@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::bucket::{Bucket, timestamp};
 use super::wire::Wire;
-use super::{errors, put};
+use super::{errors, lock, put};
 use crate::error::{Context, Error, Kind, Result};
-use crate::store::{Body, Entry, Key, PutMode};
+use crate::store::{Body, Entry, Key, Lock, PutMode};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -39,7 +39,13 @@ const ABORT_ATTEMPTS: u32 = 3;
 ///
 /// The work is a task of its own: when the caller stops waiting, it learns so, aborts the upload and ends. That also
 /// holds while the answer which names the upload is still on its way.
-pub(super) async fn put(bucket: &Arc<Bucket>, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
+pub(super) async fn put(
+    bucket: &Arc<Bucket>,
+    key: &Key,
+    body: Body,
+    mode: PutMode,
+    locked: Option<Lock>,
+) -> Result<Entry> {
     body.check_length().await?;
     if mode == PutMode::Create && bucket.head(key).await?.is_some() {
         // Spares the sending; the condition on the completion decides.
@@ -47,7 +53,7 @@ pub(super) async fn put(bucket: &Arc<Bucket>, key: &Key, body: Body, mode: PutMo
     }
     let abandoned = CancellationToken::new();
     let _waiting = abandoned.clone().drop_guard();
-    let upload = Upload { bucket: Arc::clone(bucket), key: key.clone(), body, mode };
+    let upload = Upload { bucket: Arc::clone(bucket), key: key.clone(), body, mode, locked };
     tokio::spawn(upload.run(abandoned)).await.context(Kind::Bug, "multipart upload")?
 }
 
@@ -56,6 +62,7 @@ struct Upload {
     key: Key,
     body: Body,
     mode: PutMode,
+    locked: Option<Lock>,
 }
 
 impl Upload {
@@ -99,8 +106,11 @@ impl Upload {
             .create_multipart_upload()
             .bucket(&bucket.name)
             .key(bucket.full_key(&self.key))
-            .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Sha256));
-        bucket.timed(&self.what(), 0, request.send()).await
+            .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Sha256))
+            .set_object_lock_mode(self.locked.map(|l| lock::object_mode(l.mode)))
+            .set_object_lock_retain_until_date(self.locked.map(|l| lock::date(l.until)));
+        let answer = bucket.timed(&self.what(), 0, request.send()).await;
+        answer.map_err(|e| if self.locked.is_some() { lock::refused(bucket, e) } else { e })
     }
 
     async fn send(&self, id: &str) -> Result<Entry> {
@@ -163,7 +173,7 @@ impl Upload {
 }
 
 /// Ends an upload; what cannot be ended now is left to `sweep`, and said.
-async fn abort(bucket: &Bucket, full_key: &str, id: &str) -> bool {
+pub(super) async fn abort(bucket: &Bucket, full_key: &str, id: &str) -> bool {
     let what = format!("abort upload of {full_key} in {}", bucket.address());
     for attempt in 1..=ABORT_ATTEMPTS {
         let request = bucket.client.abort_multipart_upload().bucket(&bucket.name).key(full_key).upload_id(id);

@@ -6,28 +6,41 @@ use aws_sdk_s3::primitives::{ByteStream, Length};
 use base64::Engine;
 
 use super::bucket::Bucket;
-use super::errors;
 use super::wire::Wire;
+use super::{errors, lock};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
-use crate::store::{Body, Entry, Key, PutMode};
+use crate::store::{Body, Entry, Key, Lock, PutMode};
 
 /// The largest object that goes in one request, in bytes: as much as the format's largest pack.
 pub(super) const SINGLE_PUT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Stores an object in one request.
-pub(super) async fn put(bucket: &Bucket, key: &Key, body: Body, mode: PutMode) -> Result<Entry> {
+pub(super) async fn put(
+    bucket: &Bucket,
+    key: &Key,
+    body: Body,
+    mode: PutMode,
+    locked: Option<Lock>,
+) -> Result<Entry> {
     let hash = body.sha256().await?;
     // Each round ends or gives up one of the two things that a store may not know.
     loop {
-        match attempt(bucket, key, &body, hash, mode).await {
+        match attempt(bucket, key, &body, hash, mode, locked).await {
             Err(error) if errors::is_not_implemented(&error) && give_up_something(bucket, mode) => {}
             outcome => return outcome,
         }
     }
 }
 
-async fn attempt(bucket: &Bucket, key: &Key, body: &Body, hash: Sha256, mode: PutMode) -> Result<Entry> {
+async fn attempt(
+    bucket: &Bucket,
+    key: &Key,
+    body: &Body,
+    hash: Sha256,
+    mode: PutMode,
+    locked: Option<Lock>,
+) -> Result<Entry> {
     let size_bytes = body.size_bytes();
     let what = format!("put {key} to {}", bucket.address());
     let conditional = conditional(bucket, key, mode).await?;
@@ -40,12 +53,15 @@ async fn attempt(bucket: &Bucket, key: &Key, body: &Body, hash: Sha256, mode: Pu
         .content_length(i64::try_from(size_bytes).context(Kind::Bug, "size of an object")?)
         .set_checksum_sha256(checksum(bucket, hash))
         .set_if_none_match(conditional.then(|| "*".to_owned()))
+        .set_object_lock_mode(locked.map(|l| lock::object_mode(l.mode)))
+        .set_object_lock_retain_until_date(locked.map(|l| lock::date(l.until)))
         .body(stream(body).await?);
     let answer = bucket.timed(&what, size_bytes, request.customize().interceptor(wire.clone()).send()).await;
     let answer = match answer {
         Err(error) if error.kind() == Kind::Conflict => {
             return Err(resolve_conflict(bucket, key, error).await);
         }
+        Err(error) if locked.is_some() => return Err(lock::refused(bucket, error)),
         answer => answer?,
     };
     match wire.date() {
@@ -73,7 +89,12 @@ pub(super) async fn conditional(bucket: &Bucket, key: &Key, mode: PutMode) -> Re
 /// Returns the checksum header, where the store is not known to lack it.
 pub(super) fn checksum(bucket: &Bucket, hash: Sha256) -> Option<String> {
     let wanted = bucket.checksums.load(Ordering::Relaxed);
-    wanted.then(|| base64::engine::general_purpose::STANDARD.encode(hash.0))
+    wanted.then(|| encoded(hash))
+}
+
+/// Spells a hash as the checksum header does.
+pub(super) fn encoded(hash: Sha256) -> String {
+    base64::engine::general_purpose::STANDARD.encode(hash.0)
 }
 
 /// Stops asking for what this store may lack, and returns whether there was such a thing.
@@ -113,7 +134,7 @@ pub(super) async fn stored(bucket: &Bucket, key: &Key, size_bytes: u64) -> Resul
     }
 }
 
-async fn stream(body: &Body) -> Result<ByteStream> {
+pub(super) async fn stream(body: &Body) -> Result<ByteStream> {
     match body {
         Body::Bytes(bytes) => Ok(ByteStream::from(bytes.clone())),
         Body::File { path, size_bytes } => {

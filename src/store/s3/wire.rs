@@ -1,6 +1,7 @@
 //! What of a request the SDK's own interface does not reach: the hash a body is signed by, and the answer's `Date`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::{
@@ -8,7 +9,7 @@ use aws_sdk_s3::config::interceptors::{
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::id::Sha256;
 
@@ -59,6 +60,37 @@ impl Intercept for Wire {
         if let Some(date) = date {
             // One request, one answer: a second cannot come.
             self.date.get_or_init(|| date);
+        }
+        Ok(())
+    }
+}
+
+/// The store's clock, as its answers tell it; goes on by itself between them, whatever this host's clock does.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Clock(Arc<Mutex<Option<(Timestamp, Instant)>>>);
+
+impl Clock {
+    /// Returns the store's time, once any answer has told it.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        let (date, heard) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let since = SignedDuration::try_from(heard.elapsed()).ok()?;
+        date.checked_add(since).ok()
+    }
+}
+
+impl Intercept for Clock {
+    fn name(&self) -> &'static str {
+        "Clock"
+    }
+
+    fn read_after_transmit(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(date) = context.response().headers().get("date").and_then(parse_date) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((date, Instant::now()));
         }
         Ok(())
     }
