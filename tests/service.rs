@@ -16,7 +16,7 @@ use lifeboat::config::{Config, SourceFile, Surroundings};
 use lifeboat::error::{Error, Kind, Result};
 use lifeboat::id::{ProofLevel, TenantName};
 use lifeboat::service::{
-    Desk, JobKind, JobReport, Jobs, Journal, Light, Outcome, Patience, Service, Trigger,
+    Clock, Desk, JobKind, JobReport, Jobs, Journal, Light, Outcome, Patience, Service, Trigger,
 };
 use support::clock::{HandClock, at, ear, soon};
 use tokio::net::TcpListener;
