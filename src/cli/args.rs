@@ -83,6 +83,9 @@ pub enum Verb {
     /// Restore a tenant into a fresh isolated one, prove it equal, time it, tear it down
     #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports"))]
     Drill(DrillArgs),
+    /// Find out by trying what the store and this host's credential really do
+    #[command(after_help = after!("  lifeboat probe\n  lifeboat probe --json | jq '.findings[] | select(.outcome != \"holds\")'"))]
+    Probe(ProbeArgs),
     /// Print a tenant file for each compose project that Docker runs here
     #[command(after_help = after!("  lifeboat discover\n  lifeboat discover --project byrne > /etc/lifeboat/tenants/byrne.toml"))]
     Discover(DiscoverArgs),
@@ -308,6 +311,14 @@ pub struct DrillArgs {
     /// Also write the report (JSON and HTML) here
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
+}
+
+/// Options of `probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Say what would be tried, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `discover`.

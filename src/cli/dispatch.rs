@@ -5,6 +5,7 @@
 mod drill;
 mod files;
 mod keys;
+mod probe;
 mod read;
 mod restore;
 mod service;
@@ -50,6 +51,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Show(args) => read::show(&call, args).await,
         Verb::Files(verb) => read::files(&call, verb).await,
         Verb::Check(args) => read::check(&call, args).await,
+        Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Discover(args) => service::discover(&call, args).await,
         Verb::Config(ConfigVerb::Check) => service::config_check(&call),
         Verb::Serve(args) => service::serve(&call, args).await,

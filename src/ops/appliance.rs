@@ -74,7 +74,7 @@ impl Appliance {
             Some(pin) => Some(pin),
             None => state.membership()?.map(|m| m.pin),
         };
-        let store = place::open(&config.machine, false).await?;
+        let store = place::open(&config.machine).await?;
         let repo = Repository::open(store, pin).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })

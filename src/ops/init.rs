@@ -3,6 +3,7 @@
 //! Owns the order in which these come to be, so that a crash leaves no repository whose keys nobody has.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -13,12 +14,13 @@ use crate::id::{RepositoryId, Sha256, TenantName};
 use crate::ops::appliance::{self, Surroundings};
 use crate::ops::kit::Kit;
 use crate::ops::place;
+use crate::ops::probe::{self, Outcome, Protection, Trial};
 use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file;
 use crate::repo::certificate::{self, Grant, Role};
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
-use crate::store::{Key, PutMode, Store};
+use crate::store::SharedStore;
 
 /// Where drills run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +68,8 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     refuse_kit_on_host(&options.kit, config)?;
     let state = State::open(&config.machine.state_dir)?;
     refuse_second_init(&state)?;
-    let store = place::open(&config.machine, true).await?;
-    let warnings = try_store(&*store).await?;
+    let store = place::open_untried(&config.machine, true).await?;
+    let warnings = try_store(&state, &store, around).await?;
     let keys = make_keys(&config.machine, &options)?;
     let kit_file = KitFile::reserve(&options.kit)?;
 
@@ -257,29 +259,21 @@ impl Drop for KitFile<'_> {
     }
 }
 
-/// Tries what every backup needs: create, read back, list, refuse to replace. Says what the store does not do.
-async fn try_store(store: &dyn Store) -> Result<Vec<String>> {
-    let key: Key = format!("probe-{}", hex::encode(rand::random::<[u8; 8]>())).parse()?;
-    let content = b"lifeboat init tries this store\n".to_vec();
-    let context = |e: Error| e.in_context(format!("store {}", store.address()));
-    store.put(&key, content.clone().into(), PutMode::Create).await.map_err(context)?;
-    let back = store.get(&key, None).await.map_err(context)?.bytes(1024).await.map_err(context)?;
-    if back != content {
-        return Err(Error::new(Kind::Damaged, format!("store {} gives back other bytes", store.address())));
+/// Probes the store, keeps what was found out, and refuses a store that would lose backups.
+async fn try_store(state: &State, store: &SharedStore, around: &Surroundings) -> Result<Vec<String>> {
+    let probed = probe::try_all(Arc::clone(store), around).await?;
+    probe::remember(state, &probed)?;
+    if probed.harms() {
+        let bad = probed.findings.iter().filter(|f| f.outcome == Outcome::Harms);
+        let said: Vec<&str> = bad.map(|f| f.said.as_str()).collect();
+        return Err(Error::new(Kind::CheckFailed, format!("store {}: {}", store.address(), said.join("; "))));
     }
     let mut warnings = Vec::new();
-    if store.list("probe-").await.map_err(context)?.iter().all(|e| e.key != key) {
-        return Err(Error::new(Kind::Store, format!("store {} does not list what it took", store.address())));
+    if probed.protection() == Protection::None {
+        warnings.push(format!("{} `lifeboat probe` says what was tried.", probed.sentence()));
     }
-    match store.put(&key, b"other".to_vec().into(), PutMode::Create).await {
-        Err(e) if e.kind() == Kind::Conflict => {}
-        Ok(_) => warnings.push(
-            "the store replaces objects although asked not to: an intruder on this host could too".to_owned(),
-        ),
-        Err(e) => return Err(context(e)),
-    }
-    if let Err(e) = store.delete(&key, None).await {
-        warnings.push(format!("this host may not delete ({}): good, but {key} stays", e.kind().word()));
+    if probed.outcome(Trial::Clock) == Outcome::Lacks {
+        warnings.extend(probed.warnings().into_iter().filter(|w| w.starts_with(Trial::Clock.word())));
     }
     Ok(warnings)
 }

@@ -107,7 +107,7 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
 
 /// Opens the repository a kit describes and makes this host remember it, if it does not yet.
 pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repository> {
-    let repo = Repository::open(place::open(&config.machine, false).await?, Some(kit.pin)).await?;
+    let repo = Repository::open(place::open(&config.machine).await?, Some(kit.pin)).await?;
     match state.membership()? {
         Some(m) if m.pin != kit.pin => Err(Error::new(
             Kind::Conflict,

@@ -13,6 +13,7 @@ pub mod init;
 pub mod keys;
 pub mod kit;
 pub mod place;
+pub mod probe;
 pub mod record;
 pub mod restore;
 pub mod site;

@@ -2,6 +2,8 @@
 
 use crate::config::{Machine, StoreAddress as Configured};
 use crate::error::Result;
+use crate::ops::probe;
+use crate::ops::state::State;
 use crate::store::{Credentials, SharedStore, StoreAddress, StoreOptions};
 
 /// A store as a recovery kit describes it: no credentials.
@@ -29,8 +31,20 @@ pub fn of(machine: &Machine) -> Result<Place> {
     })
 }
 
-/// Opens the configured store; `create` makes the folder of a `file://` store that is missing.
-pub async fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
+/// Opens the configured store as the last probe found it: one that ignores conditions is looked into before a
+/// create-only put.
+pub async fn open(machine: &Machine) -> Result<SharedStore> {
+    let address = of(machine)?.address.to_string();
+    let probed = probe::last(&State::open(&machine.state_dir)?, &address);
+    open_configured(machine, false, probed.is_some_and(|p| !p.creates_only())).await
+}
+
+/// Opens the configured store whatever is known of it; `create` makes the folder of a `file://` store that is missing.
+pub async fn open_untried(machine: &Machine, create: bool) -> Result<SharedStore> {
+    open_configured(machine, create, false).await
+}
+
+async fn open_configured(machine: &Machine, create: bool, look_first: bool) -> Result<SharedStore> {
     let place = of(machine)?;
     let credentials = match &machine.store.address {
         Configured::S3 { credentials: Some(c), .. } => Some(Credentials {
@@ -41,20 +55,26 @@ pub async fn open(machine: &Machine, create: bool) -> Result<SharedStore> {
         Configured::S3 { credentials: None, .. } => from_environment(),
         Configured::Local { .. } => None,
     };
-    open_place(&place, credentials, create).await
+    open_place(&place, credentials, create, look_first).await
 }
 
 /// Opens a place with credentials of the environment, as a recovery does.
 pub async fn open_from_kit(place: &Place) -> Result<SharedStore> {
-    open_place(place, from_environment(), false).await
+    open_place(place, from_environment(), false, false).await
 }
 
-async fn open_place(place: &Place, credentials: Option<Credentials>, create: bool) -> Result<SharedStore> {
+async fn open_place(
+    place: &Place,
+    credentials: Option<Credentials>,
+    create: bool,
+    look_first: bool,
+) -> Result<SharedStore> {
     let options = StoreOptions {
         endpoint: place.endpoint.clone(),
         region: place.region.clone(),
         credentials,
         create,
+        look_first,
         ..StoreOptions::default()
     };
     crate::store::open(&place.address, &options).await

@@ -80,6 +80,11 @@ impl State {
         self.keys().join("drill.age")
     }
 
+    /// Returns the path of what the last probe of the store found out.
+    pub fn probe(&self) -> PathBuf {
+        self.root.join("probe.json")
+    }
+
     /// Returns a tenant's folder, making it when missing.
     pub fn tenant(&self, tenant: &TenantName) -> Result<PathBuf> {
         let dir = self.root.join("tenants").join(tenant.as_str());

@@ -101,6 +101,9 @@ pub struct StoreOptions {
     /// Whether a missing folder of a `file://` store is made. Only `init` asks for it: on a disk that is not mounted,
     /// a backup would else fill the mount point's file system.
     pub create: bool,
+    /// Whether create-only puts look first, because the store is known to ignore their condition; the condition is sent
+    /// nevertheless.
+    pub look_first: bool,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod docker;
 pub mod host;
 pub mod mariadb;
+pub mod proxy;
 pub mod repository;
 pub mod seaweed;
 pub mod shared;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::errors;
 use super::wire::Clock;
 use crate::error::{Context, Error, Kind, Result};
-use crate::store::{Entry, Key, Timeouts};
+use crate::store::{Entry, Key, StoreOptions, Timeouts};
 
 /// A bucket and a prefix in it.
 pub(super) struct Bucket {
@@ -25,6 +25,8 @@ pub(super) struct Bucket {
     pub(super) checksums: AtomicBool,
     /// Whether create-only puts carry a condition; cleared likewise.
     pub(super) conditions: AtomicBool,
+    /// Whether create-only puts look first.
+    pub(super) look_first: bool,
     /// The store's clock.
     pub(super) clock: Clock,
     /// Whether the bucket is known to exist, which a HEAD of an object cannot tell.
@@ -38,14 +40,21 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    pub(super) fn new(client: Client, clock: Clock, name: &str, prefix: &str, timeouts: Timeouts) -> Self {
+    pub(super) fn new(
+        client: Client,
+        clock: Clock,
+        name: &str,
+        prefix: &str,
+        options: &StoreOptions,
+    ) -> Self {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Bucket {
             client,
             clock,
             name: name.to_owned(),
             prefix,
-            timeouts,
+            timeouts: options.timeouts,
+            look_first: options.look_first,
             checksums: AtomicBool::new(true),
             conditions: AtomicBool::new(true),
             exists: AtomicBool::new(false),

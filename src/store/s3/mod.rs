@@ -40,7 +40,7 @@ impl S3Store {
     pub fn new(bucket: &str, prefix: &str, options: &StoreOptions) -> Result<Self> {
         let clock = wire::Clock::default();
         let client = client::client(bucket, options, clock.clone())?;
-        let bucket = Arc::new(Bucket::new(client, clock, bucket, prefix, options.timeouts));
+        let bucket = Arc::new(Bucket::new(client, clock, bucket, prefix, options));
         Ok(S3Store { trial: trial::Trial(Arc::clone(&bucket)), bucket })
     }
 

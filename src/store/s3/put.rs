@@ -75,13 +75,14 @@ async fn attempt(
 
 /// Returns whether the request carries the condition "only if there is none".
 ///
-/// For a store that knows no conditions this looks first, which is as far as that store can tell.
+/// For a store that knows no conditions, or ignores them, this looks first, which is as far as that store can tell.
 pub(super) async fn conditional(bucket: &Bucket, key: &Key, mode: PutMode) -> Result<bool> {
-    if mode == PutMode::Replace || bucket.conditions.load(Ordering::Relaxed) {
+    let known = bucket.conditions.load(Ordering::Relaxed);
+    if mode == PutMode::Replace || (known && !bucket.look_first) {
         return Ok(mode == PutMode::Create);
     }
     match bucket.head(key).await? {
-        None => Ok(false),
+        None => Ok(known),
         Some(_) => Err(Error::new(Kind::Conflict, format!("put {key}: already there"))),
     }
 }
