@@ -171,7 +171,9 @@ async fn take(source: RedisSource) -> Result<Taken> {
                 bytes.extend_from_slice(&b);
             }
             Piece::End => ended = true,
-            Piece::Cut | Piece::Known(_) => panic!("a dump is one segment"),
+            Piece::Cut | Piece::Open { .. } | Piece::Close(_) | Piece::Known(_) => {
+                panic!("a dump is one segment")
+            }
         }
     }
     let completion = dump.completion.await?;

@@ -36,7 +36,7 @@ mod tree;
 
 pub use content::OWN_SEGMENT_BYTES;
 pub use exclude::{Excludes, OWN_PREFIX};
-pub use extract::Extraction;
+pub use extract::{Content, Extraction};
 pub use index::{FileIndex, Stamp};
 pub use list::{Line, Listing, Placed, locate, spell, unspell};
 pub use load::{Loaded, load};

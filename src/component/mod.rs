@@ -46,7 +46,7 @@ pub struct SegmentId {
     pub sha256: Sha256,
 }
 
-/// One step of a dump, in order: `Begin (Bytes | Cut | Known)* End`, once for each stream.
+/// One step of a dump, in order: `Begin (Bytes | Cut | Open Bytes* Close | Known)* End`, once for each stream.
 #[derive(Debug, Clone)]
 pub enum Piece {
     /// A stream of this name begins; so does its first segment.
@@ -60,6 +60,15 @@ pub enum Piece {
     Bytes(Bytes),
     /// The segment ends, the next begins.
     Cut,
+    /// The segment ends, and a content begins that is a segment of its own; its source hashes it.
+    Open {
+        /// How to cut it.
+        grain: Grain,
+        /// How long it will be.
+        size_bytes: u64,
+    },
+    /// The content begun by [`Piece::Open`] ends, and the next segment begins.
+    Close(SegmentId),
     /// A whole segment that was not read again, because the repository said it knows it; stands between cuts.
     Known(SegmentId),
     /// The stream ends.

@@ -6,6 +6,7 @@
 mod cache;
 mod fetch;
 mod folder;
+mod judge;
 mod opened;
 mod shelf;
 mod supply;

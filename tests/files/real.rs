@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lifeboat::component::files::{Extraction, FileIndex, Listing, Options, Target, locate};
+use lifeboat::component::files::{Content, Extraction, FileIndex, Listing, Options, Target, locate};
+use lifeboat::component::{Grain, Piece, files};
 use lifeboat::error::Kind;
 
 use crate::tree::{Shelf, file, folder, link, list_of, load, night, record_of, see, source, tar_of};
@@ -63,8 +64,9 @@ async fn one_file_is_found_through_the_list_and_extracted_alone() {
 
     let out = around.path().join("out");
     let mut extraction = Extraction::into(&out).unwrap();
-    extraction.entry(&found.line, Some(source(content))).await.unwrap();
-    let twice = extraction.entry(&found.line, Some(source(content))).await.unwrap_err();
+    extraction.entry(&found.line, Some(Content::Unproven(&mut source(content)))).await.unwrap();
+    let twice =
+        extraction.entry(&found.line, Some(Content::Unproven(&mut source(content)))).await.unwrap_err();
     assert_eq!(twice.kind(), Kind::Conflict, "what is there is not written over");
     extraction.finish().unwrap();
     let file = "private/files/b";
@@ -72,8 +74,34 @@ async fn one_file_is_found_through_the_list_and_extracted_alone() {
     assert_eq!(see(&out).len(), 4);
 
     let mut wrong = Extraction::into(&around.path().join("wrong")).unwrap();
-    let error = wrong.entry(&found.line, Some(source(b"tanwed"))).await.unwrap_err();
+    let error = wrong.entry(&found.line, Some(Content::Unproven(&mut source(b"tanwed")))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Damaged);
+}
+
+#[tokio::test]
+async fn a_dump_among_the_files_is_said_to_consist_of_rows() {
+    let around = tempfile::tempdir().unwrap();
+    for name in ["a.sql", "b.SQL", "c.bin"] {
+        fs::write(around.path().join(name), vec![b'x'; 1 << 20]).unwrap();
+    }
+    fs::write(around.path().join("small.sql"), "x").unwrap();
+    let monitor = std::sync::Arc::new(lifeboat::monitor::Recorder::default());
+    let (mut dump, _) = files::dump(
+        around.path().to_owned(),
+        Options::plain(night(0)),
+        FileIndex::default(),
+        |_| false,
+        monitor,
+    );
+    let mut grains = Vec::new();
+    while let Some(piece) = dump.pieces.recv().await {
+        if let Piece::Open { grain, size_bytes } = piece {
+            assert_eq!(size_bytes, 1 << 20);
+            grains.push(grain);
+        }
+    }
+    dump.completion.await.unwrap();
+    assert_eq!(grains, [Grain::Rows, Grain::Rows, Grain::Files]);
 }
 
 #[tokio::test]
@@ -86,7 +114,7 @@ async fn extraction_follows_no_link_that_it_made_or_found() {
     let link = listing.next().await.unwrap().unwrap().line;
     let inside = listing.next().await.unwrap().unwrap().line;
     extraction.entry(&link, None).await.unwrap();
-    assert!(extraction.entry(&inside, Some(source(b"evil"))).await.is_err());
+    assert!(extraction.entry(&inside, Some(Content::Unproven(&mut source(b"evil")))).await.is_err());
     assert_eq!(fs::read_dir(around.path().join("outside")).unwrap().count(), 0);
 }
 

@@ -194,7 +194,10 @@ impl Shelf {
                     taken.known.insert(id.sha256);
                     after_known = true;
                 }
-                Piece::Cut | Piece::End => {
+                Piece::Cut | Piece::Open { .. } | Piece::Close(_) | Piece::End => {
+                    if let Piece::Close(id) = piece {
+                        assert_eq!((id.size_bytes, id.sha256), (segment.len() as u64, Sha256::of(&segment)));
+                    }
                     self.keep(&segment);
                     if stream == Some("tar") {
                         taken.segments.push(segment.len());

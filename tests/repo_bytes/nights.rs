@@ -91,6 +91,52 @@ async fn a_large_content_is_known_by_its_hash_and_not_read_again() {
     assert!(reader.range(Arc::clone(&second.records[0]), 1, whole.len() as u64).is_err());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dump_among_files_is_cut_as_rows_and_its_next_day_stores_what_changed() {
+    let mut bench = Bench::new().await;
+    let (before, small) = (rows(0..20_000), noise(5, 5000));
+    // One row of each hundred is another.
+    let after = rows((0..20_000).map(|n| if n % 100 == 0 { n + 1_000_000 } else { n }));
+    let mut added = Vec::new();
+    for dump in [&before, &after] {
+        let mut writer = bench.writer().await.unwrap();
+        let mut stream = begin(&writer, Files, Grain::Files).await.unwrap();
+        stream.write(Bytes::copy_from_slice(&small)).await.unwrap();
+        stream.open(Grain::Rows, dump.len() as u64).await.unwrap();
+        for piece in dump.chunks(200_000) {
+            stream.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        stream.close(segment(dump)).await.unwrap();
+        stream.write(Bytes::copy_from_slice(&small)).await.unwrap();
+        let record = stream.finish().await.unwrap();
+        let sealed = writer.finish().await.unwrap();
+        writer.committed(bench.commit(Vec::new())).await.unwrap();
+        added.push(sealed.added_bytes);
+        let night = Night { sealed, records: vec![Arc::new(record)], monitor: Arc::new(Recorder::default()) };
+        assert!(bench.read(&night).await.remove(0).unwrap() == [&small[..], dump, &small].concat());
+    }
+    assert!(added[1] * 5 < added[0], "{added:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_content_whose_promised_hash_does_not_come_is_in_no_record() {
+    let mut bench = Bench::new().await;
+    let large = noise(6, 3 << 20);
+    for longer in [false, true] {
+        let writer = bench.writer().await.unwrap();
+        let mut stream = begin(&writer, Files, Grain::Files).await.unwrap();
+        stream.open(Grain::Files, large.len() as u64).await.unwrap();
+        stream.write(Bytes::copy_from_slice(&large)).await.unwrap();
+        if longer {
+            stream.close(segment(&[&large[..], b"x"].concat())).await.ok();
+        }
+        assert!(stream.finish().await.is_err());
+        writer.abandon().await;
+    }
+    let night = bench.night(&[(Files, Grain::Files, &large)]).await;
+    assert!(bench.read(&night).await.remove(0).unwrap() == large);
+}
+
 async fn files_night(
     bench: &mut Bench,
     mut writer: BackupWriter,

@@ -14,13 +14,18 @@ use super::dump::{Walk, ZEROES, length};
 use super::list::Line;
 use super::settle::settle;
 use crate::component::archive::{EntryKind, padding};
-use crate::component::{PIECE_BYTES, SegmentId};
+use crate::component::{Grain, PIECE_BYTES, SegmentId};
 use crate::error::Result;
 use crate::id::Sha256;
 use crate::monitor::Counter;
 
 /// From this length on a content is a segment of its own: the format's law.
 pub const OWN_SEGMENT_BYTES: u64 = 1024 * 1024;
+
+/// A dump among the files changes as a database does: in single rows.
+fn grain_of(path: &[u8]) -> Grain {
+    if path.to_ascii_lowercase().ends_with(b".sql") { Grain::Rows } else { Grain::Files }
+}
 
 impl<K: Fn(&SegmentId) -> bool> Walk<K> {
     /// Takes a file that was seen under this name.
@@ -88,7 +93,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let head = look.entry(path, EntryKind::File { size_bytes });
         let head_bytes = head.head()?;
         self.pieces.bytes(&head_bytes)?;
-        self.pieces.cut()?;
+        self.pieces.open(grain_of(path), size_bytes)?;
         let (sha256, mut fault) = self.stream(&mut file, size_bytes)?;
         match beneath::look_at_open(&file) {
             Ok(after) if after.stamp.size_bytes != size_bytes => {
@@ -106,7 +111,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         }
         self.count(size_bytes);
         self.list.push(&Line { entry: head, sha256: Some(sha256), head_bytes: length(&head_bytes) })?;
-        self.pieces.cut()?;
+        self.pieces.close(SegmentId { size_bytes, sha256 })?;
         self.pieces.bytes(&ZEROES[..padding(size_bytes)])
     }
 

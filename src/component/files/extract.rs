@@ -7,20 +7,29 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256 as Hasher};
 use std::io::Write;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::beneath;
 use super::list::Line;
 use super::load::{differs, write_fault};
 use super::tree::{Parents, Tree};
+use crate::component::PIECE_BYTES;
 use crate::component::archive::{EntryKind, read_error};
-use crate::component::{PIECE_BYTES, Source};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
 
 /// A folder that chosen entries are written into; what exists there is never written over.
 pub struct Extraction {
     tree: Tree,
+    buffer: Vec<u8>,
+}
+
+/// A file's content on its way out of a backup.
+pub enum Content<'a> {
+    /// Its source fails unless the bytes have this hash.
+    Proven(&'a mut (dyn AsyncRead + Unpin + Send), Sha256),
+    /// Nobody has hashed it.
+    Unproven(&'a mut (dyn AsyncRead + Unpin + Send)),
 }
 
 impl Extraction {
@@ -31,14 +40,15 @@ impl Extraction {
         // The operator's own folder may be reached through a link of the operator's.
         let folder = folder.canonicalize().context(Kind::Io, what())?;
         let root = beneath::open_root(&folder).context(Kind::Io, what())?;
-        Ok(Extraction { tree: Tree::new(root, Parents::Made) })
+        Ok(Extraction { tree: Tree::new(root, Parents::Made), buffer: vec![0; PIECE_BYTES] })
     }
 
     /// Writes one entry; entries come in the list's order, and `content` is exactly its content, of files only.
     ///
+    /// A content that its source verifies, `Proven`, is not hashed again: its source's end must be waited for.
     /// A content that is not the one that was backed up is a [`Kind::Damaged`]; something in its place already, a
     /// [`Kind::Conflict`].
-    pub async fn entry(&mut self, line: &Line, content: Option<Source>) -> Result<()> {
+    pub async fn entry(&mut self, line: &Line, content: Option<Content<'_>>) -> Result<()> {
         match (&line.entry.kind, content) {
             (EntryKind::Folder, None) => match self.tree.folder(&line.entry) {
                 // A folder that is there already keeps its attributes.
@@ -51,27 +61,36 @@ impl Extraction {
         }
     }
 
-    async fn file(&mut self, line: &Line, size_bytes: u64, content: Source) -> Result<()> {
+    async fn file(&mut self, line: &Line, size_bytes: u64, content: Content<'_>) -> Result<()> {
         let mut file = self.tree.file(&line.entry)?;
-        let mut content = content.take(size_bytes.saturating_add(1));
+        let (source, proven) = match content {
+            Content::Proven(source, hash) => (source, Some(hash)),
+            Content::Unproven(source) => (source, None),
+        };
+        let mut source = source.take(size_bytes);
         let mut hasher = Hasher::new();
-        let mut buffer = vec![0; PIECE_BYTES];
-        loop {
-            let n = content.read(&mut buffer).await.map_err(|e| read_error(e, &line.entry.path_text()))?;
+        let mut left = size_bytes;
+        while left > 0 {
+            let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let n = source.read(&mut self.buffer[..most]).await;
+            let n = n.map_err(|e| read_error(e, &line.entry.path_text()))?;
             if n == 0 {
-                break;
+                return Err(differs(&line.entry, "its content is cut short"));
             }
-            hasher.update(&buffer[..n]);
-            file.write_all(&buffer[..n]).map_err(|e| write_fault(&line.entry, e))?;
+            if proven.is_none() {
+                hasher.update(&self.buffer[..n]);
+            }
+            file.write_all(&self.buffer[..n]).map_err(|e| write_fault(&line.entry, e))?;
+            left -= n as u64;
         }
-        if line.sha256 != Some(Sha256(hasher.finalize().into())) {
+        if line.sha256 != Some(proven.unwrap_or_else(|| Sha256(hasher.finalize().into()))) {
             return Err(differs(&line.entry, "the content is not the one that was backed up"));
         }
         self.tree.seal(&file, &line.entry)
     }
 
-    /// Gives folders their attributes and waits until the disk has all of it.
+    /// Gives folders their attributes. Does not wait for the disk: what is extracted is a copy, and the snapshot stays.
     pub fn finish(self) -> Result<()> {
-        self.tree.finish(None)
+        self.tree.finish_unsynced(None)
     }
 }

@@ -45,6 +45,16 @@ impl Pieces {
         self.send(Piece::Cut)
     }
 
+    pub fn open(&mut self, grain: Grain, size_bytes: u64) -> Result<()> {
+        self.flush()?;
+        self.send(Piece::Open { grain, size_bytes })
+    }
+
+    pub fn close(&mut self, segment: SegmentId) -> Result<()> {
+        self.flush()?;
+        self.send(Piece::Close(segment))
+    }
+
     pub fn known(&mut self, segment: SegmentId) -> Result<()> {
         self.flush()?;
         self.send(Piece::Known(segment))

@@ -87,7 +87,15 @@ impl Tree {
     }
 
     /// Gives the folders their attributes, the root last, and waits until the disk has all of it.
-    pub fn finish(mut self, root: Option<&Entry>) -> Result<()> {
+    pub fn finish(self, root: Option<&Entry>) -> Result<()> {
+        let root_fd = self.root.try_clone().context(Kind::Io, "folder that is restored into")?;
+        self.finish_unsynced(root)?;
+        // One call for the whole file system: a hundred thousand single ones would take minutes.
+        syncfs(&root_fd).context(Kind::Io, "folder that is restored into")
+    }
+
+    /// Gives the folders their attributes, the root last.
+    pub fn finish_unsynced(mut self, root: Option<&Entry>) -> Result<()> {
         self.open.clear();
         while let Some(entry) = self.folders.pop() {
             let (parent, name) = self.parent(&entry.path)?;
@@ -95,8 +103,7 @@ impl Tree {
             done.map_err(|e| fault(&entry.path, e))?;
         }
         let done = root.map_or(Ok(()), |entry| self.attributes(&self.root, entry));
-        // One call for the whole file system: a hundred thousand single ones would take minutes.
-        done.and_then(|()| syncfs(&self.root)).context(Kind::Io, "folder that is restored into")
+        done.context(Kind::Io, "folder that is restored into")
     }
 
     fn attributes(&self, fd: impl AsFd, entry: &Entry) -> rustix::io::Result<()> {

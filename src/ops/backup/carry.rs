@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::component::{Completion, Dump, Grain, Piece};
+use crate::component::{Completion, Dump, Grain, Piece, SegmentId};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::{Counter, Monitor};
 use crate::repo::cutter;
@@ -77,9 +77,12 @@ async fn carry_all(
                 stream.write(bytes).await.map_err(Failure::Store)?;
             }
             (Piece::Cut, Some(stream)) => stream.cut().await.map_err(Failure::Store)?,
+            (Piece::Open { grain, size_bytes }, Some(stream)) => {
+                stream.open(repo_grain(grain), size_bytes).await.map_err(Failure::Store)?;
+            }
+            (Piece::Close(id), Some(stream)) => stream.close(repo_key(id)).await.map_err(Failure::Store)?,
             (Piece::Known(id), Some(stream)) => {
-                let key = SegmentKey { size_bytes: id.size_bytes, sha256: id.sha256 };
-                stream.known(key).await.map_err(Failure::Store)?;
+                stream.known(repo_key(id)).await.map_err(Failure::Store)?;
             }
             (Piece::End, slot @ Some(_)) => {
                 if let Some(stream) = slot.take() {
@@ -105,6 +108,10 @@ async fn carry_all(
 fn late(to: &ComponentWriter, what: &str, limit: Duration) -> Error {
     Error::new(Kind::Timeout, format!("dump of {} {what} {} s", to.name(), limit.as_secs()))
         .hint("the policy's [timeouts] say how long a stage may take")
+}
+
+fn repo_key(id: SegmentId) -> SegmentKey {
+    SegmentKey { size_bytes: id.size_bytes, sha256: id.sha256 }
 }
 
 fn repo_grain(grain: Grain) -> cutter::Grain {

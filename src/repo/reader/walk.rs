@@ -1,6 +1,6 @@
-//! One stream's way through the packs: extents to frames to pieces, hashed on the way.
+//! One stream's way through the packs: extents to frames to pieces.
 //!
-//! Owns order and digests. Runs on a blocking thread of its own; what it hands on is bounded by the queue. The
+//! Owns order and the whole stream's digest; that of each segment is [`super::judge`]'s. Runs on a blocking thread of its own; what it hands on is bounded by the queue. The
 //! record may come from a host that lies: no sum overflows, nothing is read that is not in a pack.
 
 use std::ops::Range;
@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::mpsc;
 
+use super::judge::{Finding, judge};
 use super::shelf::NeedId;
 use super::supply::{Held, Supply};
 use crate::error::{Error, Kind};
@@ -101,8 +102,10 @@ pub(super) struct Walk {
     need: NeedId,
     record: Arc<StreamRecord>,
     wanted: Range<u64>,
-    out: mpsc::Sender<Message>,
+    out: mpsc::Sender<Finding>,
     gathered: BytesMut,
+    /// Whether what is read now counts for the hash of a segment.
+    hashed: bool,
     /// The frame that was used last, of which pack.
     frame: Option<(u32, Held)>,
     /// The run of the need that is being read.
@@ -118,8 +121,20 @@ impl Walk {
         wanted: Range<u64>,
         out: mpsc::Sender<Message>,
     ) -> Self {
-        let gathered = BytesMut::new();
-        Walk { supply, need, record, wanted, out, gathered, frame: None, run: 0, run_pack: None }
+        let (findings, found) = mpsc::channel(super::judge::QUEUE_PIECES);
+        supply.runtime().spawn_blocking(move || judge(found, &out));
+        Walk {
+            supply,
+            need,
+            record,
+            wanted,
+            out: findings,
+            gathered: BytesMut::new(),
+            hashed: false,
+            frame: None,
+            run: 0,
+            run_pack: None,
+        }
     }
 
     /// Walks to the end; blocks.
@@ -133,7 +148,7 @@ impl Walk {
             Err(Stop::Gone) => return,
         };
         // Whoever does not listen any more needs no verdict.
-        self.out.blocking_send(verdict).ok();
+        self.out.blocking_send(Finding::Verdict(verdict)).ok();
     }
 
     fn damaged(&self, what: &str) -> Error {
@@ -159,7 +174,7 @@ impl Walk {
             if self.wanted.start <= at && end <= self.wanted.end {
                 self.whole_segment(number, segment, at)?;
             } else {
-                self.segment(segment, at, None)?;
+                self.segment(segment, at)?;
             }
             all.update(segment.size_bytes.to_le_bytes());
             all.update(segment.sha256.0);
@@ -185,16 +200,16 @@ impl Walk {
     }
 
     fn whole_segment(&mut self, number: usize, segment: &Segment, at: u64) -> Result<(), Stop> {
-        let mut hash = Hasher::new();
-        self.segment(segment, at, Some(&mut hash))?;
-        if Sha256(hash.finalize().into()) != segment.sha256 {
-            let what = format!("segment {number} has not the recorded SHA-256");
-            return Err(self.damaged(&what).into());
-        }
-        Ok(())
+        self.flush()?;
+        self.hashed = true;
+        self.segment(segment, at)?;
+        self.flush()?;
+        self.hashed = false;
+        let fault = self.damaged(&format!("segment {number} has not the recorded SHA-256"));
+        self.find(Finding::Segment(segment.sha256, fault))
     }
 
-    fn segment(&mut self, segment: &Segment, at: u64, mut hash: Option<&mut Hasher>) -> Result<(), Stop> {
+    fn segment(&mut self, segment: &Segment, at: u64) -> Result<(), Stop> {
         for part in parts_of(segment, at, self.wanted.clone()) {
             let pack = self.supply.number(part.pack);
             let pack = pack.ok_or_else(|| self.damaged("an extent lies in no pack of the snapshot"))?;
@@ -205,9 +220,6 @@ impl Walk {
                 // Lengths and offsets within a frame are below 4 GiB.
                 let from = (offset - held.first) as usize;
                 let to = held.bytes.len().min(from + usize::try_from(left).unwrap_or(usize::MAX - from));
-                if let Some(hash) = &mut hash {
-                    hash.update(&held.bytes[from..to]);
-                }
                 self.hand_on(&held.bytes, from..to)?;
                 offset += (to - from) as u64;
                 left -= (to - from) as u64;
@@ -278,6 +290,10 @@ impl Walk {
     }
 
     fn send(&self, bytes: Bytes) -> Result<(), Stop> {
-        self.out.blocking_send(Message::Bytes(bytes)).map_err(|_| Stop::Gone)
+        self.find(Finding::Bytes(bytes, self.hashed))
+    }
+
+    fn find(&self, finding: Finding) -> Result<(), Stop> {
+        self.out.blocking_send(finding).map_err(|_| Stop::Gone)
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::cache::SegmentKey;
-use super::super::cutter::Cutting;
+use super::super::cutter::{self, Cutting, Grain};
 use super::super::extent::{Cutter, Digest, Segment, StreamRecord};
 use super::super::frame::RawFrame;
 use super::assemble::{Core, Pipes};
@@ -29,6 +29,8 @@ const STEP_BYTES: usize = 256 * 1024;
 enum Step {
     Bytes(Bytes),
     Cut,
+    Open(Cutter),
+    Close(SegmentKey),
     Known(SegmentKey),
     Finish(oneshot::Sender<StreamRecord>),
 }
@@ -55,6 +57,7 @@ impl StreamWriter {
             component,
             stream: stream.to_owned(),
             cutting: Cutting::new(&cutter)?,
+            own: None,
             cutter,
             gather: Gather {
                 core: Arc::clone(core),
@@ -86,6 +89,18 @@ impl StreamWriter {
         self.step(Step::Cut).await
     }
 
+    /// Ends the open segment and begins one of `size_bytes` that is cut in its own grain; [`StreamWriter::close`] ends it.
+    ///
+    /// Its cutter follows from grain and length alone, so that the same content is cut alike in every snapshot.
+    pub async fn open(&mut self, grain: Grain, size_bytes: u64) -> Result<()> {
+        self.step(Step::Open(cutter::choose(grain, size_bytes, None))).await
+    }
+
+    /// Ends the segment that [`StreamWriter::open`] began; whoever wrote it has hashed it.
+    pub async fn close(&mut self, segment: SegmentKey) -> Result<()> {
+        self.step(Step::Close(segment)).await
+    }
+
     /// Appends a segment that is known, ending the open one; [`Kind::Bug`] where it is not.
     pub async fn known(&mut self, segment: SegmentKey) -> Result<()> {
         if self.core.ledger.lock().segment(&segment).is_none() {
@@ -111,6 +126,8 @@ struct StreamThread {
     stream: String,
     cutter: Cutter,
     cutting: Cutting,
+    /// The cutter of the open segment, where it is one that its source hashes.
+    own: Option<Cutting>,
     gather: Gather,
     /// The open segment.
     hash: Hasher,
@@ -137,6 +154,8 @@ impl StreamThread {
             let done = match step {
                 Step::Bytes(bytes) => self.bytes(&bytes),
                 Step::Cut => self.end_segment(),
+                Step::Open(cutter) => self.open(&cutter),
+                Step::Close(segment) => self.close(segment),
                 Step::Known(segment) => self.known(segment),
                 Step::Finish(reply) => {
                     match self.finish() {
@@ -163,20 +182,52 @@ impl StreamThread {
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.gather.core.monitor.count(Counter::SourceBytes, bytes.len() as u64);
         for step in bytes.chunks(STEP_BYTES) {
-            self.hash.update(step);
             self.size_bytes += step.len() as u64;
-            self.cutting.push(step, |chunk| self.gather.chunk(chunk))?;
+            match &mut self.own {
+                Some(own) => own.push(step, |chunk| self.gather.chunk(chunk))?,
+                None => {
+                    self.hash.update(step);
+                    self.cutting.push(step, |chunk| self.gather.chunk(chunk))?;
+                }
+            }
         }
         Ok(())
     }
 
     fn end_segment(&mut self) -> Result<()> {
+        if self.own.is_some() {
+            return Err(Error::new(Kind::Bug, "a segment ends without the hash that its source promised"));
+        }
         self.cutting.end(|chunk| self.gather.chunk(chunk))?;
         let sha256 = Sha256(std::mem::take(&mut self.hash).finalize().into());
         let key = SegmentKey { size_bytes: std::mem::take(&mut self.size_bytes), sha256 };
+        self.keep(key);
+        Ok(())
+    }
+
+    fn keep(&mut self, key: SegmentKey) {
         if key.size_bytes > 0 {
             self.segments.push((key, std::mem::take(&mut self.gather.spots)));
         }
+    }
+
+    fn open(&mut self, cutter: &Cutter) -> Result<()> {
+        self.end_segment()?;
+        self.own = Some(Cutting::new(cutter)?);
+        Ok(())
+    }
+
+    fn close(&mut self, key: SegmentKey) -> Result<()> {
+        let Some(mut own) = self.own.take() else {
+            return Err(Error::new(Kind::Bug, "a segment is closed that was not opened"));
+        };
+        own.end(|chunk| self.gather.chunk(chunk))?;
+        let size_bytes = std::mem::take(&mut self.size_bytes);
+        if size_bytes != key.size_bytes {
+            let what = format!("a segment of {size_bytes} bytes was hashed as one of {}", key.size_bytes);
+            return Err(Error::new(Kind::Bug, what));
+        }
+        self.keep(key);
         Ok(())
     }
 
@@ -225,8 +276,19 @@ impl StreamThread {
         })
     }
 
+    /// Forgets the open segment's own end, since it does not come; what was cut of it lies where it lies.
+    fn leave_own(&mut self) {
+        if self.own.take().is_some() {
+            self.size_bytes = 0;
+            let cut = std::mem::take(&mut self.gather.spots);
+            let nowhere = SegmentKey { size_bytes: 0, sha256: Sha256([0; 32]) };
+            self.segments.push((nowhere, cut));
+        }
+    }
+
     /// Leaves what was cut so far to the next run: it may find it again.
     fn give_up(&mut self) {
+        self.leave_own();
         if self.end_segment().is_ok() && self.gather.send_frame().is_ok() {
             let spots = self.segments.drain(..).flat_map(|(_, spots)| spots).collect();
             self.gather.core.ledger.lock().given_up.push((self.component, spots));

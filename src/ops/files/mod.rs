@@ -1,9 +1,12 @@
 //! `files`: a snapshot's files listed, printed and extracted, without restoring the rest.
 
+mod contents;
+
 use std::path::Path;
 
 use serde::Serialize;
 
+use self::contents::Contents;
 use crate::component::Source;
 use crate::component::files::{Extraction, Line, Listing, spell};
 use crate::error::{Error, Kind, Result};
@@ -64,21 +67,21 @@ pub async fn open(opened: &Opened, path: &str) -> Result<(Line, Source)> {
 
 /// Writes every entry at or below `below` into a folder; returns how many.
 pub async fn extract(opened: &Opened, below: &str, to: &Path) -> Result<u64> {
+    let mut contents = Contents::of(opened, clean(below).is_empty())?;
     let mut extraction = Extraction::into(to)?;
     let mut n = 0;
     let mut listing = listing(opened)?;
     while let Some(placed) = listing.next().await? {
-        let entry = &placed.line.entry;
-        if !is_below(&entry.path_text(), below) {
+        if !is_below(&placed.line.entry.path_text(), below) {
             continue;
         }
         n += 1;
-        let source = match placed.line.sha256 {
-            Some(_) => Some(content(opened, &placed.line, placed.offset)?),
-            None => None,
-        };
-        extraction.entry(&placed.line, source).await?;
+        match placed.line.sha256 {
+            Some(hash) => contents.write(&placed, hash, &mut extraction).await?,
+            None => extraction.entry(&placed.line, None).await?,
+        }
     }
+    contents.finish().await?;
     extraction.finish()?;
     none_found(n, below)
 }
