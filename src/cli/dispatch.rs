@@ -22,7 +22,7 @@ use super::render::{Output, Rendered};
 use crate::config::Config;
 use crate::error::Result;
 use crate::monitor::{SharedMonitor, Silent};
-use crate::ops::appliance::{Appliance, Surroundings};
+use crate::ops::appliance::{Appliance, Surroundings, unless_stopped};
 
 /// The exit code of an outcome that is not an error.
 pub(super) const DONE: u8 = 0;
@@ -46,13 +46,13 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Hold(args) => write::hold(&call, args).await,
         Verb::Restore(args) => write::restore(&call, args).await,
         Verb::Drill(args) => write::drill(&call, args).await,
-        Verb::Status(args) => read::status(&call, args).await,
-        Verb::Snapshots(args) => read::snapshots(&call, args).await,
-        Verb::Show(args) => read::show(&call, args).await,
-        Verb::Files(verb) => read::files(&call, verb).await,
-        Verb::Check(args) => read::check(&call, args).await,
+        Verb::Status(args) => call.reading(read::status(&call, args)).await,
+        Verb::Snapshots(args) => call.reading(read::snapshots(&call, args)).await,
+        Verb::Show(args) => call.reading(read::show(&call, args)).await,
+        Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
+        Verb::Check(args) => call.reading(read::check(&call, args)).await,
         Verb::Probe(args) => probe::run(&call, args).await,
-        Verb::Discover(args) => service::discover(&call, args).await,
+        Verb::Discover(args) => call.reading(service::discover(&call, args)).await,
         Verb::Config(ConfigVerb::Check) => service::config_check(&call),
         Verb::Serve(args) => service::serve(&call, args).await,
     }
@@ -78,7 +78,13 @@ impl Call<'_> {
 
     /// Opens the repository of this host.
     pub async fn appliance(&self) -> Result<Appliance> {
-        Appliance::open(self.config()?, self.around()).await
+        let around = self.around();
+        self.reading(Appliance::open(self.config()?, around)).await
+    }
+
+    /// Waits for work that only reads, and ends at once when a stop is asked for.
+    pub async fn reading<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        unless_stopped(self.stop, work).await
     }
 
     /// Prints a result; the monitor's line must be gone by then.

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -49,35 +50,54 @@ fn run_verb(cli: &Cli, output: &Output) -> Result<u8> {
         .context(Kind::Io, "cannot start the runtime")?;
     let stop = CancellationToken::new();
     let result = runtime.block_on(async {
-        tokio::spawn(watch_signals(stop.clone()));
+        // Before anything else, so that no signal ends the program unheard.
+        if let Some(signals) = Signals::listen() {
+            tokio::spawn(signals.watch(stop.clone()));
+        }
         dispatch::verb(cli, output, &stop).await
     });
     let interrupted = stop.is_cancelled();
     runtime.shutdown_timeout(GRACE);
     match result {
-        // A verb that was interrupted may fail in any way; the cause is the signal.
-        Err(_) if interrupted => Err(Error::new(Kind::Interrupted, "interrupted")
-            .hint("older snapshots are untouched; what was uploaded is reused by the next backup")),
+        // A verb that was interrupted may fail in any way; the signal is why.
+        Err(e) if interrupted && e.kind() != Kind::Interrupted => Err(because_of_the_signal(e)),
         other => other,
     }
 }
 
-/// Asks for a stop at the first signal and ends the process at the second.
-async fn watch_signals(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    for again in [false, true] {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
+fn because_of_the_signal(error: Error) -> Error {
+    let hint = error.hint_text().map(str::to_owned);
+    let interrupted = Error::new(Kind::Interrupted, "interrupted").caused_by(error);
+    match hint {
+        Some(hint) => interrupted.hint(hint),
+        None => interrupted,
+    }
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Option<Signals> {
+        let terminate = signal(SignalKind::terminate()).ok()?;
+        Some(Signals { terminate, interrupt: signal(SignalKind::interrupt()).ok()? })
+    }
+
+    /// Asks for a stop at the first signal and ends the process at the second.
+    async fn watch(mut self, stop: CancellationToken) {
+        for again in [false, true] {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            if again {
+                std::process::exit(i32::from(Kind::Interrupted.exit_code()));
+            }
+            stop.cancel();
         }
-        if again {
-            std::process::exit(i32::from(Kind::Interrupted.exit_code()));
-        }
-        stop.cancel();
     }
 }
 

@@ -38,7 +38,9 @@ impl Docker {
         }
         let what = format!("container {}", spec.name);
         let options = CreateContainerOptionsBuilder::new().name(&spec.name).build();
-        call(&what, self.client.create_container(Some(options), body(spec, image)?)).await?;
+        let (client, body, named) = (self.client.clone(), body(spec, image)?, what.clone());
+        self.to_its_end(async move { call(named, client.create_container(Some(options), body)).await })
+            .await?;
         // Before API 1.44 a container is made with one network; it joins the others before it starts.
         for endpoint in spec.networks.iter().filter(|e| !is_first(spec, e)) {
             let request = NetworkConnectRequest {
@@ -60,8 +62,8 @@ impl Docker {
             ..VolumeCreateRequest::default()
         };
         // The daemon answers with the volume that is there, where one is.
-        call(format!("volume {}", volume.name), self.client.create_volume(request)).await?;
-        Ok(())
+        let (client, what) = (self.client.clone(), format!("volume {}", volume.name));
+        self.to_its_end(async move { call(what, client.create_volume(request)).await }).await.map(drop)
     }
 
     /// Makes a network where none of that name exists.
@@ -91,8 +93,8 @@ impl Docker {
             labels: Some(hashed(&network.labels)),
             ..NetworkCreateRequest::default()
         };
-        call(format!("network {}", network.name), self.client.create_network(request)).await?;
-        Ok(())
+        let (client, what) = (self.client.clone(), format!("network {}", network.name));
+        self.to_its_end(async move { call(what, client.create_network(request)).await }).await.map(drop)
     }
 
     async fn image_for(&self, spec: &ContainerSpec) -> Result<String> {

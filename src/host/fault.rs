@@ -47,7 +47,7 @@ fn answered(status: u16, message: &str, what: impl fmt::Display) -> Error {
             .caused_by(message)
             .hint("`docker ps -a` lists what is there, `lifeboat discover` what could be backed up"),
         409 if message.contains("is not running") => Error::new(Kind::Host, format!("{what} is not running"))
-            .hint(format!("`docker start` it: {message}")),
+            .hint("`docker logs` of it says why it ended; `docker start` it"),
         409 if message.contains("is paused") => {
             Error::new(Kind::Host, format!("{what} is paused")).hint("`docker unpause` it")
         }

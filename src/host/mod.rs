@@ -10,6 +10,7 @@ mod fault;
 mod inspect;
 mod life;
 mod paths;
+mod pending;
 mod run;
 mod spec;
 
@@ -35,6 +36,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(120);
 #[derive(Clone)]
 pub struct Docker {
     client: bollard::Docker,
+    pending: pending::Pending,
 }
 
 impl fmt::Debug for Docker {
@@ -55,7 +57,7 @@ impl Docker {
             .await
             .map_err(|e| fault::unreachable(e.into()))?
             .map_err(|e| fault::unreachable(e.into()))?;
-        Ok(Docker { client })
+        Ok(Docker { client, pending: pending::Pending::default() })
     }
 
     /// Returns the daemon's own version, such as `20.10.24`.

@@ -51,6 +51,15 @@ impl Surroundings {
     }
 }
 
+/// Waits for `work`, unless a stop is asked for first: then it is dropped and the error is [`Kind::Interrupted`].
+pub async fn unless_stopped<T>(stop: &CancellationToken, work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "interrupted")),
+        result = work => result,
+    }
+}
+
 /// All a verb needs.
 #[derive(Debug)]
 pub struct Appliance {

@@ -14,6 +14,8 @@ pub mod host;
 pub mod mariadb;
 pub mod proxy;
 pub mod repository;
+pub mod running;
 pub mod seaweed;
 pub mod shared;
 pub mod tenant;
+pub mod wire;

@@ -16,7 +16,7 @@ use crate::ops::restore::{self, Action, Plan, Request, Restored};
 pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
     let identities = needed(&args.identity)?;
     let appliance = match &args.kit {
-        Some(path) => Appliance::from_kit(&Kit::read(path)?, call.around()).await?,
+        Some(path) => call.reading(Appliance::from_kit(&Kit::read(path)?, call.around())).await?,
         None => call.appliance().await?,
     };
     let request = Request {
@@ -28,8 +28,9 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
         with_queue: args.with_queue,
         yes_overwrite: args.yes_overwrite.clone(),
     };
-    let opened = restore::open(&appliance, &request.tenant, &request.which, &identities).await?;
-    let plan = restore::plan(&request, &opened).await?;
+    let opening = restore::open(&appliance, &request.tenant, &request.which, &identities);
+    let opened = call.reading(opening).await?;
+    let plan = call.reading(restore::plan(&request, &opened)).await?;
     if args.dry_run {
         return Ok(call.done(&plan));
     }

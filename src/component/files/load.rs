@@ -77,6 +77,9 @@ pub async fn load(
     let loading = tokio::task::spawn_blocking(move || {
         swap::undo_unfinished(&target)?;
         let list = Keeping::read(list)?;
+        if !wanted.load(Ordering::Relaxed) {
+            return Err(nobody_waits());
+        }
         let staging = Staging::make(target)?;
         let root = beneath::open_root(&staging.folder()).context(Kind::Io, "staging folder")?;
         let tar = std::io::BufReader::with_capacity(PIECE_BYTES, tar);
@@ -152,7 +155,7 @@ impl<R: Read> Unpack<R> {
         let mut hasher = Hasher::new();
         loop {
             if !self.wanted.load(Ordering::Relaxed) {
-                return Err(Error::new(Kind::Interrupted, "nobody waits for the files any more"));
+                return Err(nobody_waits());
             }
             let n = self.tar.content(&mut self.buffer)?;
             if n == 0 {
@@ -166,6 +169,10 @@ impl<R: Read> Unpack<R> {
         }
         self.tree.seal(&file, &line.entry)
     }
+}
+
+fn nobody_waits() -> Error {
+    Error::new(Kind::Interrupted, "nobody waits for the files any more")
 }
 
 pub(super) fn differs(entry: &Entry, what: &str) -> Error {

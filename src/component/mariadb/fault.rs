@@ -30,19 +30,21 @@ const HARMLESS: &[u32] = &[
     1698, 1712, 1812, 1815, 1932, 1969, 2002, 2003, 2006, 2013, 2020, 2026, 4031,
 ];
 
+const HIDDEN: &str = "what the client said may quote data and is not shown: run it by hand in the container";
+
 /// Returns the error of a client that ended badly.
 pub(super) fn of(exit: &Exit, what: impl fmt::Display) -> Error {
     let said = Said::read(&exit.stderr);
-    let text = match said.number {
-        Some(n) if HARMLESS.contains(&n) => format!("{what}: {}", said.line),
+    let (text, hides) = match said.number {
+        Some(n) if HARMLESS.contains(&n) => (format!("{what}: {}", said.line), false),
         Some(n) => match said.at_line {
-            Some(line) => format!("{what}: error {n} at line {line}"),
-            None => format!("{what}: error {n}"),
+            Some(line) => (format!("{what}: error {n} at line {line}"), true),
+            None => (format!("{what}: error {n}"), true),
         },
-        None if exit.code == 127 => format!("{what}: {}", said.line),
-        None if exit.code == 137 || exit.code == 143 => format!("{what}: its client was killed"),
-        None if said.line.contains("insufficient privileges") => format!("{what}: {}", said.line),
-        None => format!("{what}: client ended with exit code {}", exit.code),
+        None if exit.code == 127 => (format!("{what}: {}", said.line), false),
+        None if exit.code == 137 || exit.code == 143 => (format!("{what}: its client was killed"), false),
+        None if said.line.contains("insufficient privileges") => (format!("{what}: {}", said.line), false),
+        None => (format!("{what}: client ended with exit code {}", exit.code), true),
     };
     let error = Error::new(kind(said.number), text);
     match (said.number, said.table) {
@@ -57,9 +59,11 @@ pub(super) fn of(exit: &Exit, what: impl fmt::Display) -> Error {
             .hint("repair the table; until then a dump can only leave it out"),
         (Some(1051 | 1146 | 1205 | 1213 | 1412 | 2006 | 2013), _) => error.caused_by(Retry::Again),
         (Some(1044 | 1045 | 1698), _) => error.hint(
-            "the configured user and password, or those the container was made with, do not open the server",
+            "correct [database] user and password_file in the tenant's file; without them root's password is the \
+             container's own, which may have been changed since it was made",
         ),
         (Some(2002 | 2003), _) => error.hint("is the server up? `docker logs` of the container says"),
+        _ if hides => error.hint(HIDDEN),
         _ => error,
     }
 }

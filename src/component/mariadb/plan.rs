@@ -21,6 +21,8 @@ const FLAGS: &[&str] = &[
     "--skip-dump-date",
 ];
 
+const UNOPENED: &str = "the server cannot open it: CHECK TABLE says why, REPAIR TABLE may help";
+
 /// What a dump is asked for besides tables, views and triggers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
@@ -106,7 +108,7 @@ async fn left_out(source: &DatabaseSource, inventory: &Inventory) -> Result<BTre
     let mut suspects = Vec::new();
     for (name, table) in &inventory.tables {
         match table.engine.as_deref() {
-            None => drop(left_out.insert(name.clone(), "the server cannot open it".to_owned())),
+            None => drop(left_out.insert(name.clone(), UNOPENED.to_owned())),
             // InnoDB recovers by itself, and its pages carry checksums.
             Some("InnoDB") => {}
             Some(_) => suspects.push(name.as_str()),
@@ -114,8 +116,13 @@ async fn left_out(source: &DatabaseSource, inventory: &Inventory) -> Result<BTre
     }
     suspects.retain(|name| !left_out.contains_key(*name));
     let damaged = preflight::damaged(&source.server, &source.database, &suspects).await?;
-    left_out.extend(damaged.into_iter().map(|(name, said)| (name, format!("it is damaged: {said}"))));
+    left_out.extend(damaged.into_iter().map(|(name, said)| (name, repair(&said))));
     Ok(left_out)
+}
+
+fn repair(said: &str) -> String {
+    let said: Vec<&str> = said.split_whitespace().collect();
+    format!("it is damaged ({}): run REPAIR TABLE on it", said.join(" "))
 }
 
 async fn prove(source: &DatabaseSource, inventory: &Inventory, warnings: &mut Vec<String>) -> FernetProof {

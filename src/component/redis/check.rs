@@ -22,16 +22,16 @@ const SAID_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// removed. Fails with [`Kind::Damaged`], naming file and position, where they refuse.
 pub async fn check_files(docker: &Docker, spec: &ContainerSpec, record: &RedisRecord) -> Result<()> {
     let room = room(spec);
-    if docker
-        .try_inspect(&room.name)
-        .await?
-        .is_some_and(|old| old.labels.get("lifeboat.kind") == Some(&"check".into()))
-    {
+    if let Some(old) = docker.try_inspect(&room.name).await? {
+        if old.labels.get("lifeboat.kind") != Some(&"check".into()) {
+            return Err(Error::new(Kind::Conflict, format!("container {} is not lifeboat's", room.name))
+                .hint("rename it: its name is needed for a moment to check files of a redis"));
+        }
         docker.remove(&room.name).await?;
     }
-    docker.create(&room).await?;
     // Whoever drops this future does not leave the container behind either.
     let guard = Guard { docker: docker.clone(), name: Some(room.name.clone()) };
+    docker.create(&room).await?;
     let checked = check(docker, &room.name, record).await;
     let removed = guard.remove().await;
     checked.and(removed)
@@ -126,10 +126,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let (Some(name), Ok(runtime)) = (self.name.take(), tokio::runtime::Handle::try_current()) {
-            let docker = self.docker.clone();
-            // What fails here is swept by its labels.
-            runtime.spawn(async move { docker.remove(&name).await.ok() });
+        if let Some(name) = self.name.take() {
+            self.docker.remove_later(name);
         }
     }
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, TenantName};
-use crate::ops::appliance::Appliance;
+use crate::ops::appliance::{Appliance, unless_stopped};
 use crate::repo::receipt::Trigger;
 
 use begin::Night;
@@ -41,14 +41,15 @@ pub struct Request {
 /// What was tried last stands in the state folder either way.
 pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> {
     let started = appliance.around.now();
-    let stop = appliance.around.stop.clone();
-    let result = tokio::select! {
-        result = run(appliance, request, started) => result,
-        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, format!("backup of {} interrupted", request.tenant))),
-    };
-    let result = result.map_err(|e| match e.kind() {
-        Kind::Interrupted => e,
-        _ => e.in_context(format!("backup of {}", request.tenant)),
+    let result = unless_stopped(&appliance.around.stop, run(appliance, request, started)).await;
+    let result = result.map_err(|e| {
+        let e = e.in_context(format!("backup of {}", request.tenant));
+        match e.kind() {
+            Kind::Interrupted => e.hint(
+                "no snapshot was made, older ones are untouched; the next backup reuses what was uploaded",
+            ),
+            _ => e,
+        }
     });
     if !matches!(&result, Err(e) if e.kind() == Kind::Locked) {
         outcome::remember_attempt(appliance, request, started, &result)?;

@@ -10,10 +10,14 @@ use crate::error::Result;
 use crate::host::{
     ContainerSpec, Docker, Endpoint, EnvVar, Mount, MountKind, NetworkSpec, RunLabels, VolumeSpec,
 };
-use crate::id::DrillId;
+use crate::id::{DrillId, TenantName};
 
 /// After this, what a drill made is a leftover of one that died.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(12);
+
+/// How often the teardown is tried, and how long it waits in between.
+const REMOVALS: u32 = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// What a drill made, found again by its label.
 #[derive(Debug)]
@@ -26,9 +30,9 @@ pub(super) struct Bench {
 
 impl Bench {
     /// Connects to Docker; makes nothing yet.
-    pub async fn open(drill: &DrillId, now: Timestamp) -> Result<Bench> {
+    pub async fn open(tenant: &TenantName, drill: &DrillId, now: Timestamp) -> Result<Bench> {
         let docker = Docker::connect().await?;
-        let name = format!("lifeboat-drill-{drill}");
+        let name = format!("lifeboat-drill-{tenant}-{drill}");
         let labels = RunLabels {
             run: name.clone(),
             kind: "drill".to_owned(),
@@ -94,22 +98,20 @@ impl Bench {
     }
 
     /// Removes all that bears this drill's label; returns what is still there.
+    ///
+    /// What is still in use is tried again: whoever unpacked files into a volume notices only after an entry that
+    /// nobody wants them any more.
     pub async fn tear_down(&self) -> Result<Vec<String>> {
-        let mut left = Vec::new();
-        for attempt in 0..3 {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-            left = self.docker.sweep(&self.labels.filter()).await?;
-            if left.is_empty() {
-                break;
+        self.docker.settle().await;
+        let label = self.labels.filter();
+        for attempt in 1..=REMOVALS {
+            match self.docker.sweep(&label).await {
+                Err(e) if attempt == REMOVALS => return Err(e),
+                _ if self.docker.leftovers(&label).await?.is_empty() => return Ok(Vec::new()),
+                _ => tokio::time::sleep(REMOVAL_PAUSE).await,
             }
         }
-        left = match left.is_empty() {
-            true => self.docker.leftovers(&self.labels.filter()).await?,
-            false => left,
-        };
-        Ok(left.into_iter().map(|l| l.name).collect())
+        Ok(self.docker.leftovers(&label).await?.into_iter().map(|l| l.name).collect())
     }
 }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{DrillId, TenantName};
-use crate::ops::appliance::Appliance;
+use crate::ops::appliance::{Appliance, unless_stopped};
 use crate::ops::restore::{self, Opened};
 use crate::ops::snapshots::Which;
 use crate::repo::age_file::Identities;
@@ -50,22 +50,33 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
     )?;
     appliance.around.monitor.step(&format!("drill {}: open the snapshot", request.tenant));
     let clock = Instant::now();
-    let opened = restore::open(appliance, &request.tenant, &request.which, identities).await?;
+    let opening = restore::open(appliance, &request.tenant, &request.which, identities);
+    let opened = unless_stopped(&appliance.around.stop, opening).await?;
     let mut findings = Findings::begin(clock.elapsed());
 
-    let mut bench = Bench::open(&id, started).await?;
-    let stop = appliance.around.stop.clone();
-    let carried_out = tokio::select! {
-        result = carry_out(appliance, &opened, &mut bench, &mut findings) => result,
-        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "drill interrupted")),
-    };
+    let mut bench = Bench::open(&request.tenant, &id, started).await?;
+    let work = carry_out(appliance, &opened, &mut bench, &mut findings);
+    let carried_out = unless_stopped(&appliance.around.stop, work).await;
     let torn_down = bench.tear_down().await;
+    if let Err(e) = carried_out {
+        return Err(after(e, request, torn_down));
+    }
     findings.teardown(torn_down);
-    carried_out.map_err(|e| e.in_context(format!("drill of {}", request.tenant)))?;
 
     let report = findings.report(appliance, request, &opened, id, started);
     store(appliance, &opened, identities, &report).await?;
     Ok(report)
+}
+
+/// Says of the error that ended a drill what has become of what it had made.
+fn after(error: Error, request: &Request, torn_down: Result<Vec<String>>) -> Error {
+    let made = match torn_down {
+        Ok(left) if left.is_empty() => "all that it had made is removed".to_owned(),
+        Ok(left) => format!("to be removed by hand: {}", left.join(", ")),
+        Err(e) => format!("what it had made is left, labelled lifeboat.kind=drill: {e}"),
+    };
+    let hint = error.hint_text().map_or_else(|| made.clone(), |hint| format!("{hint}; {made}"));
+    error.in_context(format!("drill of {}", request.tenant)).hint(hint)
 }
 
 async fn carry_out(

@@ -1,9 +1,12 @@
 //! The work of a restore, in order: the host's files, containers, database, queue, site folder, application.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
 use crate::component::Source;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Result};
 use crate::host::{ContainerSpec, Docker};
 use crate::id::ComponentName;
 use crate::ops::appliance::Appliance;
@@ -33,7 +36,10 @@ pub(super) struct Work<'a> {
     pub staged_database: Option<(crate::component::mariadb::Server, String)>,
     pub aside: Vec<String>,
     pub notes: Vec<String>,
-    stopped_apps: Vec<String>,
+    /// Held while something takes its place, which an interruption must not cut in two.
+    pub unbroken: Arc<Mutex<()>>,
+    /// Containers that this run stopped and has not started again.
+    pub stopped: Vec<String>,
     components: Vec<RestoredComponent>,
 }
 
@@ -51,7 +57,8 @@ impl<'a> Work<'a> {
             staged_database: None,
             aside: Vec::new(),
             notes: Vec::new(),
-            stopped_apps: Vec::new(),
+            unbroken: Arc::default(),
+            stopped: Vec::new(),
             components: Vec::new(),
         })
     }
@@ -97,7 +104,10 @@ impl<'a> Work<'a> {
             ComponentName::RedisQueue if self.request.with_queue => {
                 super::queues::restore(self, &envelope).await?
             }
-            ComponentName::RedisQueue => return Ok(()),
+            ComponentName::RedisQueue => match super::queues::start_new(self, &envelope).await? {
+                Some(detail) => detail,
+                None => return Ok(()),
+            },
             ComponentName::RedisCache => super::queues::flush_cache(self, &envelope).await?,
             ComponentName::Files => super::files::restore(self, &envelope).await?,
             ComponentName::Config | ComponentName::Certs => {
@@ -172,41 +182,72 @@ impl<'a> Work<'a> {
     /// Nothing may write to the site while it is exchanged.
     async fn stop_apps(&mut self) -> Result<()> {
         for name in self.apps()? {
-            if self.docker.state(&name).await?.is_some_and(|s| s.is_running()) {
-                self.docker.stop(&name, STOP_GRACE).await?;
-                self.stopped_apps.push(name);
-            }
+            self.stop(&name, STOP_GRACE).await?;
         }
         Ok(())
     }
 
     async fn start_apps(&mut self) -> Result<()> {
-        self.stopped_apps.clear();
         for name in self.apps()? {
             self.docker.start(&name).await?;
+            self.stopped.retain(|stopped| *stopped != name);
         }
         Ok(())
     }
 
+    /// Stops a container if it runs, and remembers that it did.
+    pub async fn stop(&mut self, name: &str, grace: Duration) -> Result<()> {
+        if !self.docker.state(name).await?.is_some_and(|s| s.is_running()) {
+            return Ok(());
+        }
+        // Before the call, which may be cut off after it was sent.
+        self.stopped.push(name.to_owned());
+        self.docker.stop(name, grace).await
+    }
+
+    /// Keeps an interruption away while the guard lives: for what must happen whole.
+    pub async fn unbroken(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.unbroken).lock_owned().await
+    }
+
     /// Takes away what this run made and starts what it stopped; returns what is left to do by hand.
     pub async fn undo(&mut self) -> Vec<String> {
+        self.docker.settle().await;
+        let mut left = Vec::new();
         if let Some((server, database)) = self.staged_database.take()
             && !self.made.container(&server.container)
             && let Err(e) = crate::component::mariadb::drop_database(&server, &database).await
         {
             tracing::warn!(error = %e, "a staged database is left");
-            return vec![format!("database {database} in {}", server.container)];
+            left.push(format!("drop database {database} in {}", server.container));
         }
-        let left = self.made.remove(&self.docker).await;
-        for name in std::mem::take(&mut self.stopped_apps) {
-            match self.docker.start(&name).await {
-                Err(e) if e.kind() != Kind::NotFound => {
-                    tracing::warn!(error = %e, "application is not started again")
-                }
-                _ => {}
+        left.extend(self.made.remove(&self.docker).await.into_iter().map(|what| format!("remove {what}")));
+        for name in std::mem::take(&mut self.stopped) {
+            if self.made.container(&name) {
+                continue;
+            }
+            if let Err(e) = self.docker.start(&name).await {
+                tracing::warn!(error = %e, "a container is not started again");
+                left.push(format!("start container {name}"));
             }
         }
         left
+    }
+
+    /// Says of the error that ended the run what has become of the tenant; `left` is what is to be done by hand.
+    pub fn after(&self, error: Error, left: &[String]) -> Error {
+        let mut hints: Vec<String> = error.hint_text().map(str::to_owned).into_iter().collect();
+        if self.aside.is_empty() {
+            hints.push("what it had made is removed again; what was there before is as it was".to_owned());
+        } else {
+            let aside = self.aside.join("; ");
+            hints.push(format!("some of it is in its place; what was there before is kept: {aside}"));
+            hints.push("run the restore again to complete it".to_owned());
+        }
+        if !left.is_empty() {
+            hints.push(format!("to be done by hand: {}", left.join(", ")));
+        }
+        error.in_context(format!("restore of {}", self.request.tenant)).hint(hints.join("; "))
     }
 
     /// Says what was done.

@@ -36,6 +36,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     }
     work.staged_database = Some((server.clone(), name.clone()));
     load(work, &server, &record, &name).await?;
+    let unbroken = work.unbroken().await;
     let live = if there { take_place(work, &server, &record, &name).await? } else { name };
     work.staged_database = None;
     mariadb::recreate_users(&server, &record.users, &record.database, &live).await?;
@@ -45,6 +46,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     if live != record.database {
         work.new_database = Some(live.clone());
     }
+    drop(unbroken);
     let rows: u64 = record.tables.values().filter_map(|t| t.rows).sum();
     Ok(format!("{} tables, {rows} rows in database {live}, digest equal", record.tables.len()))
 }

@@ -27,6 +27,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     configure(work, &loaded.folder(), &folder).await?;
     let totals = loaded.totals;
     let stamp = work.stamp.clone();
+    let _unbroken = work.unbroken().await;
     let aside = tokio::task::spawn_blocking(move || loaded.swap(&stamp))
         .await
         .context(Kind::Bug, "swap of files")??;

@@ -1,7 +1,13 @@
 //! What a restore made in Docker, so that a failed one can take it away again.
 
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::host::{ContainerSpec, Docker};
+
+/// How often a removal is tried, and how long it waits in between.
+const REMOVALS: usize = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 
 /// Containers, volumes and networks made by this run, in the order of their making.
 #[derive(Debug, Default)]
@@ -50,20 +56,37 @@ impl Made {
     }
 
     /// Removes all of it; returns what could not be removed.
-    pub async fn remove(&mut self, docker: &Docker) -> Vec<String> {
+    ///
+    /// What is still in use is tried again: whoever unpacked files into a volume notices only after an entry that
+    /// nobody wants them any more.
+    pub async fn remove(&self, docker: &Docker) -> Vec<String> {
         let mut left = Vec::new();
-        for name in self.containers.drain(..).rev() {
-            if docker.remove(&name).await.is_err() {
+        for attempt in 0..REMOVALS {
+            if attempt > 0 {
+                tokio::time::sleep(REMOVAL_PAUSE).await;
+            }
+            left = self.try_remove(docker).await;
+            if left.is_empty() {
+                break;
+            }
+        }
+        left
+    }
+
+    async fn try_remove(&self, docker: &Docker) -> Vec<String> {
+        let mut left = Vec::new();
+        for name in self.containers.iter().rev() {
+            if docker.remove(name).await.is_err() {
                 left.push(format!("container {name}"));
             }
         }
-        for name in self.volumes.drain(..).rev() {
-            if docker.remove_volume(&name).await.is_err() {
+        for name in self.volumes.iter().rev() {
+            if docker.remove_volume(name).await.is_err() {
                 left.push(format!("volume {name}"));
             }
         }
-        for name in self.networks.drain(..).rev() {
-            if docker.remove_network(&name).await.is_err() {
+        for name in self.networks.iter().rev() {
+            if docker.remove_network(name).await.is_err() {
                 left.push(format!("network {name}"));
             }
         }

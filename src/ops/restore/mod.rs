@@ -13,6 +13,7 @@ mod plan;
 mod queues;
 mod settings;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -123,7 +124,8 @@ pub async fn plan(request: &Request, opened: &Opened) -> Result<Plan> {
 /// Does what the plan says.
 ///
 /// Refused with [`Kind::Conflict`] where something would be moved aside and the operator has not typed the tenant's
-/// name. Interrupted or failed, it removes the containers and volumes it made; what was there is still there.
+/// name. Interrupted or failed, it removes the containers and volumes it made; what was there is still there. A component
+/// that had taken its place by then stays, and the error's hint says so and where the old one is kept.
 pub async fn apply(
     appliance: &Appliance,
     request: &Request,
@@ -134,15 +136,19 @@ pub async fn apply(
     plan.refuse_overwriting(request)?;
     let _lock = appliance.state.lock(request.target())?;
     let mut work = apply::Work::new(appliance, request, opened).await?;
-    let stop = appliance.around.stop.clone();
+    let (stop, unbroken) = (appliance.around.stop.clone(), Arc::clone(&work.unbroken));
+    let interrupted = async {
+        stop.cancelled().await;
+        // What is taking its place does so to the end first.
+        drop(unbroken.lock().await);
+    };
     let result = tokio::select! {
         result = work.run() => result,
-        () = stop.cancelled() => Err(Error::new(Kind::Interrupted, "restore interrupted")),
+        () = interrupted => Err(Error::new(Kind::Interrupted, "interrupted")),
     };
     if let Err(e) = result {
         let left = work.undo().await;
-        let e = e.in_context(format!("restore of {}", request.tenant));
-        return Err(if left.is_empty() { e } else { e.hint(format!("remove by hand: {}", left.join(", "))) });
+        return Err(work.after(e, &left));
     }
     Ok(work.report(clock.elapsed()))
 }

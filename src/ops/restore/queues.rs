@@ -34,18 +34,32 @@ pub(super) async fn flush_cache(work: &mut Work<'_>, envelope: &Envelope) -> Res
     Ok(format!("{n} keys of the site flushed from {name}"))
 }
 
+/// Starts a queue that this run made and that is not to be loaded: the application needs one; says so.
+pub(super) async fn start_new(work: &Work<'_>, envelope: &Envelope) -> Result<Option<String>> {
+    let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::RedisQueue))?;
+    let name = work.naming.container(&spec.name);
+    if !work.made.container(&name) {
+        return Ok(None);
+    }
+    work.docker.start(&name).await?;
+    Ok(Some(format!("{name} is new and empty; --with-queue loads the jobs")))
+}
+
 /// Puts the recorded append-only files into the queue's volume, checks them, starts the queue and counts.
 pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
     let record: RedisRecord = own(envelope)?;
     let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::RedisQueue))?;
     let name = work.naming.container(&spec.name);
-    work.docker.stop(&name, STOP_GRACE).await?;
+    // All of it, for a queue is small: it is not to stand still, nor to be exchanged by a thread that nobody waits for.
+    let _unbroken = work.unbroken().await;
+    work.stop(&name, STOP_GRACE).await?;
     let folder = work.docker.host_path_of(&name, record.data_folder()).await?;
     let source = work.stream(ComponentName::RedisQueue, record.stream())?;
     let aside = redis::place(&folder, &record, source, &work.stamp).await?;
     work.aside.extend(aside.iter().map(|p| format!("queue files {}", p.display())));
     redis::check_files(&work.docker, &work.naming.spec(spec), &record).await?;
     work.docker.start(&name).await?;
+    work.stopped.retain(|stopped| *stopped != name);
     redis::wait_ready(&work.docker, &name, &Credentials::Container, READY_LIMIT).await?;
     let counts = redis::count(&work.docker, &name, &Credentials::Container).await?;
     let differences = counts.compare(&record);

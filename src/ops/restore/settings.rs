@@ -26,6 +26,7 @@ pub(super) async fn restore(
         .filter(|(name, _)| !name.starts_with("site/") && !name.starts_with("acme/"))
         .collect();
     places.retain(|name, place| differs(&archive, name, place));
+    let _unbroken = work.unbroken().await;
     let acme = config::places(&envelope.own)?.into_iter().find(|(name, _)| name.starts_with("acme/"));
     if let Some((name, path)) = acme {
         let acme = Acme { name, path, domains: envelope.domains.clone() };

@@ -183,6 +183,9 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
+const FULL: &str =
+    "make room on the store's disk or enlarge it, then run again: what is stored already is reused";
+
 /// Gives a disk's error its kind.
 fn io_error(error: io::Error, what: impl std::fmt::Display) -> Error {
     use io::ErrorKind as E;
@@ -192,7 +195,9 @@ fn io_error(error: io::Error, what: impl std::fmt::Display) -> Error {
         E::NotFound => Kind::NotFound,
         _ => Kind::Store,
     };
-    Error::new(kind, what.to_string()).caused_by(error)
+    let full = matches!(kind, Kind::Full);
+    let error = Error::new(kind, what.to_string()).caused_by(error);
+    if full { error.hint(FULL) } else { error }
 }
 
 fn entry(key: Key, meta: &Metadata) -> Result<Entry> {
