@@ -11,25 +11,33 @@ use crate::support::cli::{left_behind, shell};
 use crate::support::host::{Said, TestHost};
 use crate::support::running::Running;
 
+/// When a run gets which signal, and the seed that it follows from.
+#[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "the seed is there to be shown")]
+struct Moment {
+    seed: u64,
+    after: Duration,
+    signal: Signal,
+}
+
 /// Random moments within a run that takes so long, and a signal for each.
-fn moments(few: usize, whole: Duration, salt: u64) -> Vec<(Duration, Signal)> {
+fn moments(few: usize, whole: Duration, salt: u64) -> Vec<Moment> {
     let seed: u64 = std::env::var("LIFEBOAT_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     let count = if std::env::var_os("LIFEBOAT_FULL").is_some() { 40 } else { few };
-    println!("LIFEBOAT_SEED={seed}, {count} moments within {whole:?}");
     let mut random = StdRng::seed_from_u64(seed ^ salt);
     (0..count)
         .map(|_| {
             let signal = if random.random() { Signal::INT } else { Signal::TERM };
-            (whole.mul_f64(random.random_range(0.0..1.0)), signal)
+            Moment { seed, after: whole.mul_f64(random.random_range(0.0..1.0)), signal }
         })
         .collect()
 }
 
 /// Lets a run go on for a while, signals it, and returns what it said; tells whether it was interrupted.
 #[track_caller]
-fn interrupted(scene: &Scene, mut run: Running, (moment, signal): (Duration, Signal)) -> (Said, bool) {
-    std::thread::sleep(moment);
-    run.signal(signal);
+fn interrupted(scene: &Scene, mut run: Running, moment: Moment) -> (Said, bool) {
+    std::thread::sleep(moment.after);
+    run.signal(moment.signal);
     let said = run.wait().clean(&scene.tenant);
     let (out, err) = (&said.out, &said.err);
     match said.code {
@@ -37,7 +45,7 @@ fn interrupted(scene: &Scene, mut run: Running, (moment, signal): (Duration, Sig
         130 if !err.is_empty() => assert!(err.contains("interrupted"), "at {moment:?}: {err}\n{out}"),
         // So early that nobody listened yet, and nothing was done.
         130 | 143 => assert!(out.is_empty() && err.is_empty(), "at {moment:?}: {err}\n{out}"),
-        code => panic!("exit code {code} after {signal:?} at {moment:?}: {err}\n{out}"),
+        code => panic!("exit code {code} at {moment:?}: {err}\n{out}"),
     }
     let interrupted = said.code != 0;
     (said, interrupted)
