@@ -18,8 +18,23 @@ pub const FRAME_BYTES: usize = 1024 * 1024;
 /// The longest frame that a reader opens, in decompressed bytes.
 pub const MOST_FRAME_BYTES: u32 = 32 * 1024 * 1024;
 
-/// Level 3: about 0.5 GB/s on SQL dumps, within 10 % of the size of level 9.
-const LEVEL: i32 = 3;
+/// How hard frames are compressed; docs/decisions/0002-compression-level.md has the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// zstd level 1: for a backup of which nothing is known, and all is compressed.
+    Quick,
+    /// zstd level 3: for the nights, which store little.
+    Usual,
+}
+
+impl Effort {
+    fn level(self) -> i32 {
+        match self {
+            Effort::Quick => 1,
+            Effort::Usual => 3,
+        }
+    }
+}
 
 /// A chunk by id and length, as it stands in frames and in the table of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +90,8 @@ pub struct Press {
 
 impl Press {
     /// Prepares compression; `namer` re-hashes chunks.
-    pub fn new(namer: Namer) -> Result<Self> {
-        let mut compressor = Compressor::new(LEVEL).context(Kind::Bug, "zstd compressor")?;
+    pub fn new(namer: Namer, effort: Effort) -> Result<Self> {
+        let mut compressor = Compressor::new(effort.level()).context(Kind::Bug, "zstd compressor")?;
         compressor.set_parameter(CParameter::ChecksumFlag(true)).context(Kind::Bug, "zstd checksum")?;
         compressor
             .set_parameter(CParameter::ContentSizeFlag(true))
@@ -143,7 +158,7 @@ mod tests {
 
     fn press() -> (Press, Namer) {
         let namer = Namer::new(&DedupKey::new([3; 32]));
-        (Press::new(namer.clone()).unwrap(), namer)
+        (Press::new(namer.clone(), Effort::Usual).unwrap(), namer)
     }
 
     fn raw(namer: &Namer, chunks: &[&[u8]]) -> RawFrame {

@@ -90,11 +90,11 @@ mod tests {
 
     use super::*;
     use crate::repo::chunk::{DedupKey, Namer};
-    use crate::repo::frame::{Press, RawFrame, open};
+    use crate::repo::frame::{Effort, Press, RawFrame, open};
 
     fn frames(contents: &[&[u8]]) -> Vec<Frame> {
         let namer = Namer::new(&DedupKey::new([3; 32]));
-        let mut press = Press::new(namer.clone()).unwrap();
+        let mut press = Press::new(namer.clone(), Effort::Usual).unwrap();
         let mut press = |content: &&[u8]| {
             let mut raw = RawFrame::default();
             raw.push(namer.id(content), content);

@@ -12,7 +12,7 @@ use crate::id::{ComponentName, Sha256};
 use crate::monitor::Recorder;
 use crate::repo::chunk::{DedupKey, Namer};
 use crate::repo::extent::{Cutter, Digest, Extent, Segment};
-use crate::repo::frame::{Press, RawFrame};
+use crate::repo::frame::{Effort, Press, RawFrame};
 use crate::repo::seal::{VaultRecipient, seal};
 use crate::repo::testing::Versioned;
 use crate::store::{Body, Download, Entry, LocalStore, PutMode, Timeouts};
@@ -39,7 +39,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 fn seal_pack(recipient: &VaultRecipient, frames: &[&[u8]]) -> (PackRef, Vec<u8>) {
     let namer = Namer::new(&DedupKey::new([3; 32]));
-    let mut press = Press::new(namer.clone()).unwrap();
+    let mut press = Press::new(namer.clone(), Effort::Usual).unwrap();
     let mut press = |content: &&[u8]| {
         let mut raw = RawFrame::default();
         raw.push(namer.id(content), content);

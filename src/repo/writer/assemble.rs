@@ -14,7 +14,7 @@ use super::super::cache::Cache;
 use super::super::cache::record::{PackHead, PlacedChunk};
 use super::super::chunk::Namer;
 use super::super::extent::PackRef;
-use super::super::frame::{Frame, Press, RawFrame};
+use super::super::frame::{Effort, Frame, Press, RawFrame};
 use super::super::pack::{CLOSE_COMPRESSED_BYTES, CLOSE_DECOMPRESSED_BYTES};
 use super::super::seal::{VaultRecipient, seal, sealed_at_most};
 use super::super::spool::{Spool, Waiting};
@@ -82,9 +82,10 @@ impl Pipes {
         let (jobs, queue) = mpsc::channel(WAITING_FRAMES);
         let (tickets, order) = mpsc::channel(WAITING_TICKETS);
         let queue = Arc::new(Mutex::new(queue));
+        let effort = if core.ledger.lock().contents.index.is_empty() { Effort::Quick } else { Effort::Usual };
         for _ in 0..PRESSES {
             let (queue, namer) = (Arc::clone(&queue), core.namer.clone());
-            core.threads.spawn_blocking(move || press(&queue, namer));
+            core.threads.spawn_blocking(move || press(&queue, namer, effort));
         }
         (Pipes { jobs, tickets }, order)
     }
@@ -104,8 +105,8 @@ impl Pipes {
     }
 }
 
-fn press(queue: &Mutex<mpsc::Receiver<Job>>, namer: Namer) {
-    let mut press = Press::new(namer);
+fn press(queue: &Mutex<mpsc::Receiver<Job>>, namer: Namer, effort: Effort) {
+    let mut press = Press::new(namer, effort);
     loop {
         // The other press waits for the lock while this one waits for a frame.
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
