@@ -73,7 +73,12 @@ impl Docker {
     pub async fn stop(&self, container: &str, grace: Duration) -> Result<()> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(STOP_LIMIT_S).min(STOP_LIMIT_S);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
-        call(format!("container {container}"), self.client.stop_container(container, Some(options))).await
+        let (client, name) = (self.client.clone(), container.to_owned());
+        // A stop that was cut off would end a container that was started again meanwhile.
+        let stopping = async move {
+            call(format!("container {name}"), client.stop_container(&name, Some(options))).await
+        };
+        self.to_its_end(stopping).await
     }
 
     /// Waits until a container is healthy, or runs where it has no healthcheck.

@@ -189,7 +189,8 @@ pub async fn open_reader(
     vault: &crate::repo::vault::VaultKey,
 ) -> Result<SnapshotReader> {
     let options = ReadOptions {
-        folder: appliance.config.machine.restore_cache_dir().join(committed.receipt.snapshot.as_str()),
+        // One for all snapshots, so that a reader sweeps what any that died has left.
+        folder: appliance.config.machine.restore_cache_dir(),
         folder_limit_bytes: appliance.config.machine.restore_cache_size.0,
         fetches: 3,
         monitor: std::sync::Arc::clone(&appliance.around.monitor),

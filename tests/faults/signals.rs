@@ -92,6 +92,7 @@ fn a_drill_may_be_interrupted_at_any_moment_and_leaves_nothing_in_docker() {
             said.says(&["all that it had made is removed"]);
         }
         assert_eq!(left_behind(&name), Vec::<String>::new(), "after {moment:?}");
+        scene.empty("state/restore");
     }
     scene.host.run(&["drill", &name]).expect(0);
     scene.verified();
@@ -144,6 +145,7 @@ fn a_restore_in_place_may_be_interrupted_at_any_moment_and_can_be_run_again() {
         assert!(scene.tenant.dump() == dump, "the database is another after {moment:?}");
         assert_eq!(kept(&scene), files, "after {moment:?}");
         assert_eq!(scene.tenant.redis("redis-queue", &["PING"]), "PONG");
+        scene.empty("state/restore");
     }
     scene.host.run_unlocked(&restore).expect(0).clean(&scene.tenant);
     assert!(scene.tenant.dump() == dump && kept(&scene) == files);
