@@ -25,6 +25,8 @@ pub enum Counter {
     RestoredBytes,
     /// Files of `files` components seen.
     Files,
+    /// Locks of stored objects made longer.
+    RenewedLocks,
 }
 
 /// A listener to one piece of work; all methods have an empty default.

@@ -67,7 +67,7 @@ impl Monitor for Terminal {
             }
             Counter::StoredBytes => seen.stored_bytes += n,
             Counter::FetchedBytes => seen.fetched_bytes += n,
-            Counter::NewBytes | Counter::StoredPacks | Counter::Files => return,
+            Counter::NewBytes | Counter::StoredPacks | Counter::Files | Counter::RenewedLocks => return,
         }
         let mut text = HumanBytes(seen.moved_bytes).to_string();
         if seen.stored_bytes > 0 {

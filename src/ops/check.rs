@@ -9,12 +9,13 @@ use serde::Serialize;
 use crate::error::{Error, Kind, Result};
 use crate::id::{SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
-use crate::ops::snapshots;
+use crate::ops::{snapshots, tampered};
 use crate::repo::age_file::Identities;
 use crate::repo::check::{self, Depth, Finding, IntactCheck};
 use crate::repo::extent::StreamRecord;
 use crate::repo::receipt::Committed;
 use crate::repo::snapshot::{self, ReadOptions, SnapshotReader};
+use crate::repo::tampered::Tampered;
 
 /// How far a check goes.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +94,7 @@ async fn of_tenant(
             alarm: f.is_alarm(),
         })
         .collect();
+    faults.extend(tampered::look(appliance, &tenant).await?.iter().map(fault_of_tampered));
     let chosen: Vec<&Committed> = match extent.latest_only {
         true => history.latest_whole().into_iter().collect(),
         false => history.snapshots.iter().collect(),
@@ -114,6 +116,17 @@ async fn of_tenant(
         (false, false, false) => Some("L0"),
     };
     Ok(TenantCheck { tenant, level: level.map(str::to_owned), snapshots: chosen.len(), faults })
+}
+
+/// A fault of no one snapshot: several may need the object, and all still have it where a right version is kept.
+fn fault_of_tampered(found: &Tampered) -> Fault {
+    Fault {
+        snapshot: None,
+        kind: found.how.word().to_owned(),
+        object: found.object.clone(),
+        what: found.to_string(),
+        alarm: true,
+    }
 }
 
 fn fault_of(committed: &Committed, f: &Finding) -> Fault {

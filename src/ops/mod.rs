@@ -20,3 +20,4 @@ pub mod site;
 pub mod snapshots;
 pub mod state;
 pub mod status;
+pub mod tampered;

@@ -9,6 +9,7 @@ use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
 use crate::ops::snapshots;
 use crate::ops::state::Hold;
+use crate::ops::tampered;
 use crate::repo::drill;
 
 /// How a tenant stands, worst first.
@@ -130,6 +131,14 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     judge(&mut status, now, rpo);
     for fault in &history.faults {
         status.blame(if fault.is_alarm() { Light::Red } else { Light::Yellow }, fault.to_string());
+    }
+    let harmed = tampered::remembered(&appliance.state, &status.tenant)?;
+    if let Some(first) = harmed.first() {
+        let what = format!(
+            "{} packs were overwritten or deleted, as {first}: `lifeboat check` names all",
+            harmed.len()
+        );
+        status.blame(Light::Red, what);
     }
     for error in forged {
         status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Kind, Result};
 use crate::id::{Sha256, SnapshotId, TenantName};
-use crate::store::Entry;
+use crate::store::{Entry, Kept, Marker};
 
 use super::certificate::Trust;
 use super::keys::{self, SnapshotPart};
@@ -80,6 +80,7 @@ impl History {
         snapshots.sort_by_key(|c| chain::order(&c.into()));
         faults.extend(listing.orphans());
         faults.extend(listing.overwritten(repo).await);
+        faults.extend(listing.deleted());
         let links: Vec<chain::Link> = snapshots.iter().map(Into::into).collect();
         faults.extend(chain::faults(None, &links));
         faults.extend(remembered.and_then(|head| chain::rolled_back(head, &links)));
@@ -138,6 +139,7 @@ impl Seen {
             None => faults.extend(chain::faults(None, &links)),
         }
         faults.extend(listing.overwritten(repo).await);
+        faults.extend(listing.deleted());
         let newest = read.iter().max_by_key(|c| chain::order(&(*c).into()));
         // A store that shows less than it did does not move the memory back.
         if let Some(newest) = newest
@@ -161,17 +163,19 @@ impl Seen {
 struct Listing {
     tenant: TenantName,
     entries: Vec<Entry>,
+    markers: Vec<Marker>,
     parts: BTreeMap<SnapshotId, BTreeSet<SnapshotPart>>,
 }
 
 impl Listing {
     async fn of(repo: &Repository, tenant: &TenantName) -> Result<Listing> {
-        let entries = object::versions(&**repo.store(), &keys::snapshots(tenant)).await?;
+        let Kept { versions: entries, markers } =
+            object::kept(&**repo.store(), &keys::snapshots(tenant)).await?;
         let mut parts: BTreeMap<SnapshotId, BTreeSet<SnapshotPart>> = BTreeMap::new();
         for (snapshot, part) in entries.iter().filter_map(|e| keys::parse_snapshot(tenant, &e.key)) {
             parts.entry(snapshot).or_default().insert(part);
         }
-        Ok(Listing { tenant: tenant.clone(), entries, parts })
+        Ok(Listing { tenant: tenant.clone(), entries, markers, parts })
     }
 
     fn receipts(&self) -> impl Iterator<Item = &SnapshotId> {
@@ -220,6 +224,15 @@ impl Listing {
     fn orphans(&self) -> impl Iterator<Item = Fault> {
         let without = self.parts.iter().filter(|(_, p)| !p.contains(&SnapshotPart::Receipt));
         without.map(|(s, _)| Fault::Orphan { snapshot: s.clone() })
+    }
+
+    /// Finds keys of committed snapshots that are hidden by a delete marker.
+    fn deleted(&self) -> impl Iterator<Item = Fault> {
+        self.markers.iter().filter(|m| m.latest).filter_map(|m| {
+            let (snapshot, _) = keys::parse_snapshot(&self.tenant, &m.key)?;
+            let committed = self.parts.get(&snapshot)?.contains(&SnapshotPart::Receipt);
+            committed.then(|| Fault::Deleted { snapshot, key: m.key.clone() })
+        })
     }
 
     /// Finds keys with versions of different content; a put repeated with the same bytes is none.

@@ -19,12 +19,14 @@ pub mod object;
 pub mod pack;
 pub mod reader;
 pub mod receipt;
+pub mod renewal;
 pub mod repository;
 pub mod reuse;
 pub mod seal;
 pub mod sign;
 pub mod snapshot;
 pub mod spool;
+pub mod tampered;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vault;

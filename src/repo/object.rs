@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
-use crate::store::{Body, Entry, Key, PutMode, Store};
+use crate::store::{Body, Entry, Kept, Key, PutMode, Store};
 
 use super::keys::Signed;
 use super::sign::SIGNATURE_LIMIT;
@@ -74,6 +74,17 @@ pub async fn get(store: &dyn Store, key: &Key, version: Option<&str>, limit_byte
 pub async fn versions(store: &dyn Store, prefix: &str) -> Result<Vec<Entry>> {
     match store.versions(prefix).await {
         Err(e) if e.kind() == Kind::Denied => store.list(prefix).await,
+        other => other,
+    }
+}
+
+/// Lists versions and delete markers below `prefix`, or, where the store hides them from these credentials, what is
+/// there now.
+pub async fn kept(store: &dyn Store, prefix: &str) -> Result<Kept> {
+    match store.kept(prefix).await {
+        Err(e) if e.kind() == Kind::Denied => {
+            Ok(Kept { versions: store.list(prefix).await?, markers: Vec::new() })
+        }
         other => other,
     }
 }

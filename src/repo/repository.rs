@@ -2,12 +2,14 @@
 //!
 //! Owns the repository's identity and root key. Knows nothing of hosts and tenants.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{RepositoryId, Sha256};
-use crate::store::SharedStore;
+use crate::store::{LockedStore, SharedStore};
 
 use super::sign::PublicKey;
 use super::{keys, object};
@@ -27,6 +29,7 @@ struct Shape {
 #[derive(Debug, Clone)]
 pub struct Repository {
     store: SharedStore,
+    locks: Option<Arc<LockedStore>>,
     id: RepositoryId,
     root: PublicKey,
     created: Timestamp,
@@ -95,12 +98,31 @@ impl Repository {
     }
 
     fn of(store: SharedStore, shape: Shape, hash: Sha256) -> Repository {
-        Repository { store, id: shape.repository, root: shape.root, created: shape.created, hash }
+        Repository {
+            store,
+            locks: None,
+            id: shape.repository,
+            root: shape.root,
+            created: shape.created,
+            hash,
+        }
     }
 
     /// Returns the store.
     pub fn store(&self) -> &SharedStore {
         &self.store
+    }
+
+    /// Returns the same repository, through a store that locks what is stored.
+    #[must_use]
+    pub fn locking(&self, locks: Arc<LockedStore>) -> Repository {
+        let store: SharedStore = Arc::clone(&locks) as SharedStore;
+        Repository { store, locks: Some(locks), ..self.clone() }
+    }
+
+    /// Returns the locks of what is stored, where it is locked.
+    pub fn locks(&self) -> Option<&Arc<LockedStore>> {
+        self.locks.as_ref()
     }
 
     /// Returns the repository's identity.
@@ -131,8 +153,6 @@ pub(super) fn whole_seconds(t: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::repo::testing::{House, Versioned, now};
 

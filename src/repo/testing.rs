@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, HostName, Sha256, SnapshotId, TenantName};
-use crate::store::{Body, Download, Entry, Key, PutMode, SharedStore, Store};
+use crate::store::{Body, Download, Entry, Kept, Key, Lock, Marker, PutMode, SharedStore, Store};
 
 use super::age_file::{Identities, Recipient, generate_identity};
 use super::certificate::{Certificate, Grant, Role, Trust, issue};
@@ -28,6 +28,8 @@ type Version = (String, Option<Bytes>);
 #[derive(Debug, Default)]
 pub(crate) struct Versioned {
     objects: Mutex<BTreeMap<Key, Vec<Version>>>,
+    /// The locks of versions, where there are any; nothing enforces them.
+    pub locks: Mutex<BTreeMap<(Key, String), Lock>>,
     /// How many calls were made.
     pub requests: AtomicU64,
 }
@@ -117,6 +119,35 @@ impl Store for Versioned {
 
     async fn sweep(&self, _older_than: std::time::Duration) -> Result<u64> {
         Ok(0)
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(now())
+    }
+
+    async fn put_locked(&self, key: &Key, body: Body, mode: PutMode, lock: Lock) -> Result<Entry> {
+        let entry = self.put(key, body, mode).await?;
+        self.lock_until(key, entry.version.as_deref().unwrap(), lock).await?;
+        Ok(entry)
+    }
+
+    async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {
+        self.locks.lock().unwrap().insert((key.clone(), version.to_owned()), lock);
+        Ok(())
+    }
+
+    async fn kept(&self, prefix: &str) -> Result<Kept> {
+        let versions = self.listed(prefix, false);
+        let objects = self.objects.lock().unwrap();
+        let mut markers = Vec::new();
+        for (key, all) in objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix)) {
+            for (n, (version, _)) in all.iter().enumerate().filter(|(_, (_, bytes))| bytes.is_none()) {
+                let latest = n + 1 == all.len();
+                let (key, version) = (key.clone(), Some(version.clone()));
+                markers.push(Marker { key, version, made: Timestamp::UNIX_EPOCH, latest });
+            }
+        }
+        Ok(Kept { versions, markers })
     }
 }
 

@@ -106,6 +106,9 @@ impl Rendered for Backed {
             bytes(self.added_bytes),
             seconds(self.seconds)
         );
+        if self.renewed_locks > 0 {
+            text.push_str(&format!("  {} locks were renewed\n", self.renewed_locks));
+        }
         let mut rows = Vec::new();
         for c in &self.components {
             let state = match c.state {

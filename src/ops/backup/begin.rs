@@ -12,17 +12,19 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
-use crate::ops::state;
+use crate::ops::{state, tampered};
+use crate::repo;
 use crate::repo::extent::StreamRecord;
 use crate::repo::history::{History, Seen};
-use crate::repo::receipt::Committed;
+use crate::repo::repository::Repository;
 use crate::repo::snapshot::{SnapshotOptions, SnapshotWriter};
 use crate::repo::vault::Vault;
 use crate::repo::writer::SpoolOptions;
+use crate::store::LockedStore;
 
 use super::carry::{Failure, Patience, Sizes, carry};
-use super::outcome::{ComponentOutcome, ComponentState};
-use super::{Request, sources};
+use super::outcome::{ComponentOutcome, ComponentState, Ended};
+use super::{Request, locks, sources};
 
 /// How many packs are uploaded at a time.
 const UPLOADS: usize = 3;
@@ -38,6 +40,7 @@ pub(super) struct Night<'a> {
     /// The index of files that counts once the snapshot is committed.
     pub next_index: Option<NextIndex>,
     writer: Option<SnapshotWriter>,
+    locks: Option<Arc<LockedStore>>,
     folder: PathBuf,
     seen: Seen,
     sizes: Sizes,
@@ -56,10 +59,11 @@ impl<'a> Night<'a> {
         let folder = appliance.state.tenant(&tenant.name)?;
         let mut seen: Seen = state::read_json(&folder.join("seen.json"))?.unwrap_or_default();
         let faults = seen.advance(&appliance.repo, &appliance.trust, &tenant.name).await?;
-        let warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        let vault = ensure_vault(appliance, &tenant.name).await?;
+        let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        let repo = locks::repository(appliance, tenant.policy.lock, &folder, &mut warnings)?;
+        let vault = ensure_vault(appliance, &repo, &tenant.name).await?;
         let writer = SnapshotWriter::begin(SnapshotOptions {
-            repo: appliance.repo.clone(),
+            repo: repo.clone(),
             trust: Arc::new(appliance.trust.clone()),
             tenant: tenant.name.clone(),
             vault,
@@ -83,9 +87,12 @@ impl<'a> Night<'a> {
             monitor: Arc::clone(&appliance.around.monitor),
         })
         .await?;
+        tampered::remember(&appliance.state, &tenant.name, writer.tampered())?;
+        warnings.extend(repo::tampered::told(writer.tampered()));
         Ok(Night {
             appliance,
             tenant,
+            locks: repo.locks().cloned(),
             docker: Docker::connect().await,
             started,
             next_index: None,
@@ -192,7 +199,7 @@ impl<'a> Night<'a> {
     }
 
     /// Commits and then remembers what the next night relies on; what cannot be remembered is a warning.
-    pub async fn commit(mut self) -> Result<(Committed, Vec<String>)> {
+    pub async fn commit(mut self) -> Result<Ended> {
         let writer = self.writer.take().ok_or_else(|| Error::new(Kind::Bug, "the snapshot has ended"))?;
         let committed = writer.commit(self.appliance.around.now()).await?;
         self.seen.committed(&committed);
@@ -205,10 +212,13 @@ impl<'a> Night<'a> {
                 Some(index) => index.save(&self.folder.join("files.index")),
                 None => Ok(()),
             },
+            locks::remember(self.locks.as_ref(), &self.folder),
         ];
         let lost = kept.into_iter().filter_map(Result::err);
         self.warnings.extend(lost.map(|e| format!("committed, but the next backup will know less: {e}")));
-        Ok((committed, self.warnings))
+        self.warnings.extend(self.locks.as_ref().and_then(|l| l.trouble()));
+        let renewed_locks = self.locks.as_ref().map_or(0, |l| l.renewed());
+        Ok(Ended { committed, renewed_locks, warnings: self.warnings })
     }
 
     /// Gives the snapshot up.
@@ -232,14 +242,14 @@ fn error_copy(e: &Error) -> Error {
 }
 
 /// Returns the tenant's vault: as remembered, as its newest receipt has it, or a new one.
-async fn ensure_vault(appliance: &Appliance, tenant: &TenantName) -> Result<Vault> {
+async fn ensure_vault(appliance: &Appliance, repo: &Repository, tenant: &TenantName) -> Result<Vault> {
     if let Some(vault) = appliance.vault(tenant)? {
         return Ok(vault);
     }
     let history = History::load(&appliance.repo, &appliance.trust, tenant, None).await?;
     let vault = match history.snapshots.last() {
         Some(newest) => Vault::of_receipt(&newest.receipt)?,
-        None => Vault::create(&appliance.repo, tenant, &appliance.operators()?).await?,
+        None => Vault::create(repo, tenant, &appliance.operators()?).await?,
     };
     appliance.remember_vault(tenant, &vault)?;
     Ok(vault)

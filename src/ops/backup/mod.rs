@@ -6,6 +6,7 @@
 mod begin;
 mod carry;
 mod containers;
+mod locks;
 mod outcome;
 mod sources;
 
@@ -75,8 +76,8 @@ async fn run(appliance: &Appliance, request: &Request, started: Timestamp) -> Re
         components.push(outcome);
     }
     appliance.around.monitor.step(&format!("{} commit", request.tenant));
-    let (committed, warnings) = night.commit().await?;
-    Ok(Backed::new(&committed, components, warnings, clock.elapsed()))
+    let committed = night.commit().await?;
+    Ok(Backed::new(committed, components, clock.elapsed()))
 }
 
 fn refuse_hold(appliance: &Appliance, tenant: &TenantName) -> Result<()> {

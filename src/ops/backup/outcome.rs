@@ -70,19 +70,24 @@ pub struct Backed {
     pub added_bytes: u64,
     /// Bytes of the packs it needs in all.
     pub needed_bytes: u64,
+    /// How many locks of reused objects were made longer.
+    pub renewed_locks: u64,
     /// How long it took.
     pub seconds: f64,
     /// What an operator should know of the repository.
     pub warnings: Vec<String>,
 }
 
+/// What the end of a night leaves to report.
+pub(super) struct Ended {
+    pub committed: Committed,
+    pub renewed_locks: u64,
+    pub warnings: Vec<String>,
+}
+
 impl Backed {
-    pub(super) fn new(
-        committed: &Committed,
-        components: Vec<ComponentOutcome>,
-        warnings: Vec<String>,
-        took: Duration,
-    ) -> Self {
+    pub(super) fn new(night: Ended, components: Vec<ComponentOutcome>, took: Duration) -> Self {
+        let Ended { committed, renewed_locks, warnings } = night;
         let r = &committed.receipt;
         Backed {
             tenant: r.tenant.clone(),
@@ -93,6 +98,7 @@ impl Backed {
             components,
             added_bytes: r.added_bytes,
             needed_bytes: r.packs_bytes(),
+            renewed_locks,
             seconds: took.as_secs_f64(),
             warnings,
         }

@@ -62,6 +62,13 @@ pub enum Fault {
         /// How many versions it has.
         versions: usize,
     },
+    /// A key that is hidden by a delete marker; its version was read nevertheless.
+    Deleted {
+        /// Its snapshot.
+        snapshot: SnapshotId,
+        /// The key.
+        key: Key,
+    },
     /// The store shows less than this host has seen.
     RolledBack {
         /// What this host saw.
@@ -82,6 +89,7 @@ impl Fault {
             Fault::Unlinked { .. } => "unlinked",
             Fault::Orphan { .. } => "orphan",
             Fault::Overwritten { .. } => "overwritten",
+            Fault::Deleted { .. } => "deleted",
             Fault::RolledBack { .. } => "rolled-back",
         }
     }
@@ -93,7 +101,8 @@ impl Fault {
             | Fault::TooNew { snapshot, .. }
             | Fault::Unlinked { snapshot, .. }
             | Fault::Orphan { snapshot }
-            | Fault::Overwritten { snapshot, .. } => Some(snapshot),
+            | Fault::Overwritten { snapshot, .. }
+            | Fault::Deleted { snapshot, .. } => Some(snapshot),
             Fault::Missing { .. } | Fault::Fork { .. } | Fault::RolledBack { .. } => None,
         }
     }
@@ -120,6 +129,9 @@ impl fmt::Display for Fault {
             Fault::Orphan { snapshot } => write!(f, "{snapshot} was begun and never committed"),
             Fault::Overwritten { key, versions, .. } => {
                 write!(f, "{key} was overwritten: {versions} versions of different content")
+            }
+            Fault::Deleted { key, .. } => {
+                write!(f, "{key} was deleted; its version behind the marker is read")
             }
             Fault::RolledBack { remembered, shown } => write!(
                 f,

@@ -62,7 +62,8 @@ async fn an_overwritten_receipt_is_read_in_its_oldest_right_version() {
     let history = load(&house, None).await;
     assert_eq!(history.snapshots.len(), 2, "what a delete marker hides is read");
     assert_eq!(history.snapshots[0].hash, *hash);
-    assert_eq!(words(&history.faults), ["overwritten", "overwritten"], "receipt and signature");
+    let faults = ["overwritten", "overwritten", "deleted"];
+    assert_eq!(words(&history.faults), faults, "the first's receipt and signature, the second's receipt");
 }
 
 #[tokio::test]

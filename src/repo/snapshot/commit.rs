@@ -1,45 +1,65 @@
 //! Committing a snapshot: packs; manifest and pack list; signature; receipt. In this order and no other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::{ComponentName, PackId, Sha256, TenantName};
+use crate::id::{ComponentName, PackId, Sha256};
 use crate::repo::extent::PackRef;
 use crate::repo::keys::{self, SnapshotPart};
 use crate::repo::manifest::{self, ComponentRecord, Header, Manifest};
 use crate::repo::object;
 use crate::repo::receipt::{self, Committed, ComponentState, ObjectRef, PacksRef, Receipt};
-use crate::repo::repository::{Repository, whole_seconds};
+use crate::repo::renewal;
+use crate::repo::repository::whole_seconds;
+use crate::repo::tampered::{self, Tampered};
 use crate::repo::void::VoidMarks;
 use crate::repo::writer::{BackupWriter, Sealed};
+use crate::store::Kept;
 
 use super::write::{Part, SnapshotOptions};
 
-/// Finds packs of the snapshot before that the store has lost, so that they are not reused but written anew.
-pub(super) async fn lost_packs(options: &SnapshotOptions) -> Result<Vec<PackId>> {
-    let Some(before) = &options.predecessor else { return Ok(Vec::new()) };
-    let store = &**options.repo.store();
-    let key = keys::snapshot(&options.tenant, &before.snapshot, SnapshotPart::PackList);
-    let list = match object::get(store, &key, None, manifest::OBJECT_LIMIT).await {
-        Ok(bytes) => receipt::parse_pack_list(&bytes).unwrap_or_default(),
-        // What is lost there is found when this snapshot's own packs are looked for.
-        Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Damaged) => return Ok(Vec::new()),
-        Err(e) => return Err(e),
-    };
-    let there = listed_packs(&options.repo, &options.tenant).await?;
-    let lost: Vec<PackId> = list.into_iter().filter(|id| !there.contains_key(id)).collect();
-    if !lost.is_empty() {
+/// What became of packs that are there already, without this host's doing.
+pub(super) struct Harm {
+    /// Packs that are not to be reused, but written anew.
+    pub unusable: HashSet<PackId>,
+    /// Those of them that are still kept, behind what somebody wrote or deleted.
+    pub tampered: Vec<Tampered>,
+}
+
+/// Finds packs that the store has lost since the snapshot before, and packs that somebody overwrote or deleted.
+pub(super) async fn harmed_packs(options: &SnapshotOptions, marks: &VoidMarks) -> Result<Harm> {
+    let SnapshotOptions { repo, tenant, .. } = options;
+    let kept = object::kept(&**repo.store(), &keys::packs(tenant)).await?;
+    let tampered = tampered::packs(&**repo.store(), tenant, &kept, &marks.packs).await?;
+    let there: HashSet<PackId> =
+        kept.versions.iter().filter_map(|e| keys::parse_pack(tenant, &e.key)).collect();
+    let lost: Vec<PackId> =
+        packs_before(options).await?.into_iter().filter(|id| !there.contains(id)).collect();
+    if let (false, Some(before)) = (lost.is_empty(), &options.predecessor) {
         let what = format!("{} packs of snapshot {} are no longer in the store", lost.len(), before.snapshot);
         options.monitor.problem(&Error::new(Kind::Damaged, what).hint("`lifeboat check` names what is lost"));
     }
-    Ok(lost)
+    for what in tampered::told(&tampered) {
+        options.monitor.problem(&Error::new(Kind::Damaged, what).hint(
+            "somebody else has this host's store credential, or one like it; what is kept is still read, and written anew",
+        ));
+    }
+    let named = tampered.iter().filter_map(|t| keys::parse_pack(tenant, &t.object.parse().ok()?));
+    Ok(Harm { unusable: lost.into_iter().chain(named).collect(), tampered })
 }
 
-pub(super) async fn listed_packs(repo: &Repository, tenant: &TenantName) -> Result<HashMap<PackId, u64>> {
-    let entries = repo.store().list(&keys::packs(tenant)).await?;
-    Ok(entries.iter().filter_map(|e| Some((keys::parse_pack(tenant, &e.key)?, e.size_bytes))).collect())
+/// Returns the packs that the snapshot before needs, as far as its list can be read.
+async fn packs_before(options: &SnapshotOptions) -> Result<Vec<PackId>> {
+    let Some(before) = &options.predecessor else { return Ok(Vec::new()) };
+    let key = keys::snapshot(&options.tenant, &before.snapshot, SnapshotPart::PackList);
+    match object::get(&**options.repo.store(), &key, None, manifest::OBJECT_LIMIT).await {
+        Ok(bytes) => Ok(receipt::parse_pack_list(&bytes).unwrap_or_default()),
+        // What is lost there is found when this snapshot's own packs are looked for.
+        Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Damaged) => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
 }
 
 /// The steps of a commit.
@@ -61,7 +81,9 @@ impl Committing<'_> {
         let states = parts.iter().map(state_of).collect();
         let manifest = self.put_manifest(parts, &sealed).await?;
         let list = self.put_pack_list(&sealed.packs).await?;
-        let void_seen = self.recheck(&sealed.packs).await?;
+        let (void_seen, kept) = self.recheck(&sealed.packs).await?;
+        let ids: Vec<PackId> = sealed.packs.iter().map(|p| p.id).collect();
+        renewal::renew(self.options, self.certificate, &ids, &kept).await;
         let added_bytes = sealed.added_bytes + manifest.size + list.size;
         let sizes = sealed.packs.iter().map(|p| p.size_bytes).collect();
         let packs = PacksRef { hash: list.hash, size: list.size, sizes };
@@ -109,7 +131,7 @@ impl Committing<'_> {
     }
 
     /// Looks once more at what could have changed under a running backup: void marks, and packs that were reused.
-    async fn recheck(&self, packs: &[PackRef]) -> Result<u32> {
+    async fn recheck(&self, packs: &[PackRef]) -> Result<(u32, Kept)> {
         let SnapshotOptions { repo, trust, tenant, .. } = self.options;
         let marks = self.marks.newer(repo, trust, tenant).await?;
         if let Some(voided) = packs.iter().find(|p| marks.packs.contains(&p.id)) {
@@ -119,7 +141,8 @@ impl Committing<'_> {
             )
             .hint("run the backup again"));
         }
-        let there = listed_packs(repo, tenant).await?;
+        let kept = object::kept(&**repo.store(), &keys::packs(tenant)).await?;
+        let there: HashMap<PackId, u64> = tampered::newest(tenant, &kept).collect();
         if let Some(lost) = packs.iter().find(|p| there.get(&p.id) != Some(&p.size_bytes)) {
             return Err(Error::new(
                 Kind::Damaged,
@@ -127,7 +150,8 @@ impl Committing<'_> {
             )
             .hint("run the backup again with --fresh; `lifeboat check` names what older snapshots lost"));
         }
-        Ok(marks.highest)
+        drop(there);
+        Ok((marks.highest, kept))
     }
 
     fn receipt(

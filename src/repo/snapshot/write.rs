@@ -18,11 +18,12 @@ use crate::repo::manifest::{ComponentRecord, State};
 use crate::repo::receipt::{Committed, Trigger};
 use crate::repo::repository::{Repository, whole_seconds};
 use crate::repo::sign::SigningKey;
+use crate::repo::tampered::Tampered;
 use crate::repo::vault::Vault;
 use crate::repo::void::VoidMarks;
 use crate::repo::writer::{self, BackupWriter, SegmentKey, SpoolOptions, StreamWriter, WriterOptions};
 
-use super::commit::{Committing, lost_packs};
+use super::commit::{Committing, harmed_packs};
 
 /// How many names of what a component lacks stand in the manifest; the rest is counted.
 const LACKS_NAMED: usize = 1000;
@@ -70,6 +71,7 @@ pub struct SnapshotWriter {
     options: SnapshotOptions,
     certificate: u32,
     marks: VoidMarks,
+    tampered: Vec<Tampered>,
     packs: Arc<BackupWriter>,
     parts: Arc<Mutex<Vec<Part>>>,
 }
@@ -109,7 +111,8 @@ impl SnapshotWriter {
         let certificate = certificate.number;
         let marks = VoidMarks::load(repo, trust, tenant).await?;
         let mut void = marks.packs.clone();
-        void.extend(lost_packs(&options).await?);
+        let harm = harmed_packs(&options, &marks).await?;
+        void.extend(harm.unusable);
         let packs = BackupWriter::open(WriterOptions {
             store: Arc::clone(repo.store()),
             pack_prefix: keys::packs(tenant),
@@ -123,7 +126,19 @@ impl SnapshotWriter {
             monitor: Arc::clone(&options.monitor),
         })
         .await?;
-        Ok(SnapshotWriter { options, certificate, marks, packs: Arc::new(packs), parts: Arc::default() })
+        Ok(SnapshotWriter {
+            options,
+            certificate,
+            marks,
+            tampered: harm.tampered,
+            packs: Arc::new(packs),
+            parts: Arc::default(),
+        })
+    }
+
+    /// Returns the packs that were found overwritten or deleted when the snapshot was begun.
+    pub fn tampered(&self) -> &[Tampered] {
+        &self.tampered
     }
 
     /// Tells whether this content needs not be read again; see [`BackupWriter::knows`].

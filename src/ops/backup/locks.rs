@@ -1,0 +1,61 @@
+//! Whether and how a night locks what it stores: the policy's wish, and what the store was found to do.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config;
+use crate::error::Result;
+use crate::ops::appliance::Appliance;
+use crate::ops::probe::{self, Trial};
+use crate::ops::state;
+use crate::repo::repository::Repository;
+use crate::store::{Book, LockMode, LockedStore, Terms};
+
+/// The file of what is locked until when, in the tenant's folder; without it every lock is renewed once.
+const BOOK: &str = "locks.json";
+
+/// Returns the repository as this night writes to it; what hinders locking is added to `warnings`.
+pub(super) fn repository(
+    appliance: &Appliance,
+    wish: config::Lock,
+    folder: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Repository> {
+    let Some(mode) = mode_of(wish.mode) else { return Ok(appliance.repo.clone()) };
+    let trial = match mode {
+        LockMode::Compliance => Trial::Compliance,
+        LockMode::Governance => Trial::Governance,
+    };
+    match probe::last(&appliance.state, &appliance.store().address()) {
+        Some(probed) if !probed.holds(trial) => {
+            warnings.push(format!(
+                "nothing is locked, although the policy says {mode}: the probe of {} found that it does not hold here",
+                probed.at
+            ));
+            return Ok(appliance.repo.clone());
+        }
+        Some(_) => {}
+        None => warnings.push("nobody has tried whether locks hold here: run `lifeboat probe`".to_owned()),
+    }
+    let book: Book = state::read_json(&folder.join(BOOK)).ok().flatten().unwrap_or_default();
+    let terms = Terms { mode, horizon: wish.horizon };
+    let clock = Arc::clone(&appliance.around.clock);
+    let locks = LockedStore::new(Arc::clone(appliance.repo.store()), terms, book, clock);
+    Ok(appliance.repo.locking(Arc::new(locks)))
+}
+
+fn mode_of(mode: config::LockMode) -> Option<LockMode> {
+    match mode {
+        config::LockMode::Off => None,
+        config::LockMode::Governance => Some(LockMode::Governance),
+        config::LockMode::Compliance => Some(LockMode::Compliance),
+    }
+}
+
+/// Keeps the book for the next night.
+pub(super) fn remember(locks: Option<&Arc<LockedStore>>, folder: &Path) -> Result<()> {
+    match locks {
+        Some(locks) => state::write_json(&folder.join(BOOK), &locks.book()),
+        None => Ok(()),
+    }
+}
