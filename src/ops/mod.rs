@@ -14,6 +14,7 @@ pub mod keys;
 pub mod kit;
 pub mod place;
 pub mod probe;
+pub mod prune;
 pub mod record;
 pub mod restore;
 pub mod site;
