@@ -118,7 +118,16 @@ impl State {
 
     /// Takes the tenant for this process; fails at once when another has it.
     pub fn lock(&self, tenant: &TenantName) -> Result<TenantLock> {
-        let path = self.tenant(tenant)?.join("lock");
+        self.lock_file(tenant, "lock")
+    }
+
+    /// Takes the tenant for this process to prune, which hinders no backup; fails at once when another has it.
+    pub fn prune_lock(&self, tenant: &TenantName) -> Result<TenantLock> {
+        self.lock_file(tenant, "prune.lock")
+    }
+
+    fn lock_file(&self, tenant: &TenantName, name: &str) -> Result<TenantLock> {
+        let path = self.tenant(tenant)?.join(name);
         let file = fs::File::options()
             .create(true)
             .truncate(false)

@@ -213,6 +213,14 @@ impl Trust {
         Ok(certificate)
     }
 
+    /// Returns the hosts from which a further receipt of a tenant would be accepted, under whatever certificate.
+    pub fn writers(&self, tenant: &TenantName) -> Vec<&HostName> {
+        let all = || self.hosts.values().flat_map(BTreeMap::values);
+        let ended = |key: &PublicKey| all().any(|c| c.signing_key == *key && c.limit(tenant).is_some());
+        let may = |c: &&Certificate| c.grants(Role::Backup) && c.names(tenant) && !ended(&c.signing_key);
+        self.hosts.iter().filter(|(_, c)| c.values().any(|c| may(&c))).map(|(host, _)| host).collect()
+    }
+
     /// Returns the certificate that an object names, if it allowed its host that role for that tenant.
     pub fn named(
         &self,

@@ -20,6 +20,7 @@ use super::keys::{self, SnapshotPart};
 use super::object;
 use super::receipt::{self, Committed};
 use super::repository::Repository;
+use super::void::VoidMarks;
 
 pub use fault::Fault;
 
@@ -58,8 +59,12 @@ impl From<&Committed> for Head {
 pub struct History {
     /// Whose they are.
     pub tenant: TenantName,
-    /// The committed ones, by sequence number.
+    /// The committed ones, by sequence number, without those that are forgotten.
     pub snapshots: Vec<Committed>,
+    /// Those that prune has forgotten and not yet removed: nothing may rely on them.
+    pub forgotten: Vec<Committed>,
+    /// What the void marks say.
+    pub marks: VoidMarks,
     /// What is wrong.
     pub faults: Vec<Fault>,
 }
@@ -76,15 +81,23 @@ impl History {
     ) -> Result<History> {
         let listing = Listing::of(repo, tenant).await?;
         let all: Vec<SnapshotId> = listing.receipts().cloned().collect();
-        let (mut snapshots, mut faults) = listing.read(repo, trust, all).await;
-        snapshots.sort_by_key(|c| chain::order(&c.into()));
+        let (mut read, mut faults) = listing.read(repo, trust, all).await;
+        read.sort_by_key(|c| chain::order(&c.into()));
+        // After the receipts: whatever prune took from under this hand is in these marks.
+        let marks = VoidMarks::load(repo, trust, tenant).await?;
+        if faults.iter().any(Fault::is_gone) {
+            let again = Listing::of(repo, tenant).await?;
+            faults.retain(|f| !f.is_gone() || f.snapshot().is_some_and(|s| again.parts.contains_key(s)));
+        }
+        let (forgotten, snapshots): (Vec<_>, Vec<_>) =
+            read.into_iter().partition(|c| marks.forgot(c.receipt.sequence));
         faults.extend(listing.orphans());
         faults.extend(listing.overwritten(repo).await);
         faults.extend(listing.deleted());
         let links: Vec<chain::Link> = snapshots.iter().map(Into::into).collect();
-        faults.extend(chain::faults(None, &links));
+        faults.extend(chain::faults(None, &links, &marks.forgotten));
         faults.extend(remembered.and_then(|head| chain::rolled_back(head, &links)));
-        Ok(History { tenant: tenant.clone(), snapshots, faults })
+        Ok(History { tenant: tenant.clone(), snapshots, forgotten, marks, faults })
     }
 
     /// Returns the newest receipt.
@@ -128,16 +141,18 @@ impl Seen {
         let (read, mut faults) = listing.read(repo, trust, new).await;
         let mut links: Vec<chain::Link> = read.iter().map(Into::into).collect();
         links.sort_by_key(chain::order);
-        match &self.head {
-            Some(head) if listing.parts.contains_key(&head.snapshot) => {
-                faults.extend(chain::faults(Some(head), &links));
-            }
-            Some(head) => {
-                faults.extend(chain::rolled_back(head, &links));
-                faults.extend(chain::faults(None, &links));
-            }
-            None => faults.extend(chain::faults(None, &links)),
+        let gone = self.head.as_ref().filter(|head| !listing.parts.contains_key(&head.snapshot));
+        let rolled_back = gone.and_then(|head| chain::rolled_back(head, &links));
+        let after = self.head.as_ref().filter(|_| rolled_back.is_none());
+        faults.extend(rolled_back);
+        let mut of_chain = chain::faults(after, &links, &[]);
+        if !of_chain.is_empty() {
+            // Prune may have signed for what lacks.
+            let marks = VoidMarks::load(repo, trust, tenant).await?;
+            links.retain(|l| !marks.forgot(l.sequence));
+            of_chain = chain::faults(after, &links, &marks.forgotten);
         }
+        faults.extend(of_chain);
         faults.extend(listing.overwritten(repo).await);
         faults.extend(listing.deleted());
         let newest = read.iter().max_by_key(|c| chain::order(&(*c).into()));

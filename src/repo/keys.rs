@@ -162,6 +162,11 @@ pub fn parse_void_mark(tenant: &TenantName, key: &Key) -> Option<u32> {
     parse_number(key.as_str().strip_prefix(&void_marks(tenant))?.strip_suffix(".json")?)
 }
 
+/// Reads a void mark's `.minisig` key back to its number.
+pub fn parse_void_mark_signature(tenant: &TenantName, key: &Key) -> Option<u32> {
+    parse_number(key.as_str().strip_prefix(&void_marks(tenant))?.strip_suffix(".minisig")?)
+}
+
 /// Returns the prefix of a tenant's drills.
 pub fn drills(tenant: &TenantName) -> String {
     format!("{TENANTS}{tenant}/drills/")

@@ -26,6 +26,7 @@ pub mod seal;
 pub mod sign;
 pub mod snapshot;
 pub mod spool;
+pub mod survey;
 pub mod tampered;
 #[cfg(test)]
 pub(crate) mod testing;

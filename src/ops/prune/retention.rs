@@ -120,6 +120,10 @@ pub enum Reason {
     FutureDated,
     /// Its receipt gives a time before that of the receipt before it: kept, never counted.
     BackDated,
+    /// Kept because there are fewer than three whole and intact ones.
+    TooFew,
+    /// Not kept: an operator says so by name.
+    Ordered,
     /// Not kept: another stands for its period.
     Displaced {
         /// The finest period of which both are.
@@ -147,8 +151,12 @@ pub fn decide(snapshots: &[Candidate], rules: Rules<'_>, now: Timestamp) -> Vec<
     let mut displaced = vec![None; all.len()];
     keep_by_count(&all, &counted, rules, &mut reasons, &mut displaced);
     keep_verified(&all, &counted, &mut reasons);
+    let too_few = counted.iter().filter(|p| is_good(all[**p])).count() < LEAST_INTACT;
     for (c, why) in all.iter().zip(&mut reasons) {
         why.extend(c.pins.iter().filter(|p| p.until > now).cloned().map(Reason::Pinned));
+        if why.is_empty() && too_few {
+            why.push(Reason::TooFew);
+        }
     }
     let decisions = all.iter().zip(reasons).zip(displaced).map(|((c, mut reasons), displaced)| {
         let keep = !reasons.is_empty();
@@ -296,6 +304,8 @@ impl fmt::Display for Reason {
             Reason::Proven { level } => write!(f, "proven to {level}"),
             Reason::FutureDated => f.write_str("DATED AFTER THE STORE'S TIME, kept and not counted"),
             Reason::BackDated => f.write_str("DATED BEFORE ITS PREDECESSOR, kept and not counted"),
+            Reason::TooFew => write!(f, "fewer than {LEAST_INTACT} intact ones, so none goes"),
+            Reason::Ordered => f.write_str("to be forgotten by order"),
             Reason::Displaced { period, by } => write!(f, "{period}: {by} stands for it"),
             Reason::OutOfReach => f.write_str("no rule reaches back to it"),
         }

@@ -2,6 +2,7 @@
 
 use crate::id::{Sha256, SnapshotId};
 use crate::repo::receipt::Committed;
+use crate::repo::void::Forgotten;
 
 use super::{Fault, Head};
 
@@ -31,7 +32,9 @@ pub(super) fn order(link: &Link) -> (u64, SnapshotId) {
 }
 
 /// Finds gaps, forks and broken links in receipts sorted by [`order`], which follow `after` where one is given.
-pub(super) fn faults(after: Option<&Head>, links: &[Link]) -> Vec<Fault> {
+///
+/// Receipts that prune has `forgotten` are no gap; what follows them must name the last of them.
+pub(super) fn faults(after: Option<&Head>, links: &[Link], forgotten: &[Forgotten]) -> Vec<Fault> {
     let mut faults = Vec::new();
     let start = after.map(|head| Link {
         sequence: head.sequence,
@@ -48,10 +51,12 @@ pub(super) fn faults(after: Option<&Head>, links: &[Link]) -> Vec<Fault> {
             let snapshots = rivals.iter().copied().chain(same).map(|l| l.snapshot.clone()).collect();
             faults.push(Fault::Fork { sequence, snapshots });
         }
-        if sequence > last + 1 {
-            faults.push(Fault::Missing { from: last + 1, to: sequence - 1 });
-        }
-        if sequence == last + 1 && last > 0 {
+        faults.extend(gaps(last + 1, sequence, forgotten));
+        let signed_for = forgotten.iter().find(|f| f.to + 1 == sequence && last < sequence);
+        if let Some(run) = signed_for {
+            let broken = same.iter().filter(|l| l.previous != Some(run.last));
+            faults.extend(broken.map(|l| Fault::Unlinked { snapshot: l.snapshot.clone(), sequence }));
+        } else if sequence == last + 1 && last > 0 {
             let follows = |l: &&Link| !before.iter().any(|b| l.previous == Some(b.hash));
             faults.extend(
                 same.iter()
@@ -65,6 +70,25 @@ pub(super) fn faults(after: Option<&Head>, links: &[Link]) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Finds the numbers from `from` up to `until`, that one not, that are not forgotten.
+fn gaps(mut from: u64, until: u64, forgotten: &[Forgotten]) -> Vec<Fault> {
+    let mut gaps = Vec::new();
+    // Sorted, and none touches another.
+    for run in forgotten {
+        if run.to < from || run.from >= until {
+            continue;
+        }
+        if run.from > from {
+            gaps.push(Fault::Missing { from, to: run.from - 1 });
+        }
+        from = from.max(run.to + 1);
+    }
+    if from < until {
+        gaps.push(Fault::Missing { from, to: until - 1 });
+    }
+    gaps
 }
 
 /// Tells whether the receipts that are there end before the head that was seen, or have another in its place.
@@ -100,7 +124,7 @@ mod tests {
     }
 
     fn words(after: Option<&Head>, links: &[Link]) -> Vec<&'static str> {
-        faults(after, links).iter().map(Fault::word).collect()
+        faults(after, links, &[]).iter().map(Fault::word).collect()
     }
 
     #[test]
@@ -115,7 +139,22 @@ mod tests {
     fn gaps_are_named_by_their_numbers() {
         let row = [link(3, "c", "b"), link(4, "d", "c"), link(7, "g", "f")];
         let expected = [Fault::Missing { from: 1, to: 2 }, Fault::Missing { from: 5, to: 6 }];
-        assert_eq!(faults(None, &row), expected);
+        assert_eq!(faults(None, &row, &[]), expected);
+    }
+
+    #[test]
+    fn what_prune_signed_for_is_no_gap_and_the_next_must_follow_it() {
+        let run = |from, to, last: &str| Forgotten { from, to, last: Sha256::of(last.as_bytes()) };
+        let row = [link(3, "c", "b"), link(4, "d", "c"), link(7, "g", "f")];
+        assert_eq!(faults(None, &row, &[run(1, 2, "b"), run(5, 6, "f")]), []);
+        assert_eq!(faults(None, &row, &[run(1, 2, "b")]), [Fault::Missing { from: 5, to: 6 }]);
+        assert_eq!(
+            faults(None, &row, &[run(2, 2, "b"), run(5, 5, "e")]),
+            [Fault::Missing { from: 1, to: 1 }, Fault::Missing { from: 6, to: 6 }]
+        );
+        let other = faults(None, &row, &[run(1, 2, "x"), run(5, 6, "f")]);
+        assert_eq!(other.iter().map(Fault::word).collect::<Vec<_>>(), ["unlinked"]);
+        assert_eq!(faults(Some(&head(&row[1])), &row[2..], &[run(1, 2, "b"), run(5, 6, "f")]), []);
     }
 
     #[test]

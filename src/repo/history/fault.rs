@@ -107,6 +107,11 @@ impl Fault {
         }
     }
 
+    /// Tells whether a receipt that was listed was not there any more: prune may have removed it meanwhile.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Fault::Unverifiable { kind: Kind::NotFound, .. })
+    }
+
     /// Tells whether somebody must look, and prune must stop; a run that died is neither.
     pub fn is_alarm(&self) -> bool {
         !matches!(self, Fault::Orphan { .. })

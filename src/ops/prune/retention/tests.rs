@@ -145,11 +145,12 @@ fn partial_and_damaged_ones_take_no_place_of_a_whole_one() {
         "the ten partial nights, the damaged one, and three good ones"
     );
     // In the same period a later whole one goes before an earlier partial one.
-    let mut day = vec![candidate(1, 0), candidate(2, 5), candidate(3, 30 * DAY)];
+    let mut day = vec![candidate(1, 0), candidate(2, 5), candidate(3, 30 * DAY), candidate(4, 31 * DAY)];
     day[0].whole = false;
     day[0].proof = Some(ProofLevel::Loaded);
     let kept = kept_of(&day, &Retention { daily: 5, ..nothing() }, after(400 * DAY));
-    assert_eq!(kept, [2, 3]);
+    assert_eq!(kept, [2, 3, 4]);
+    assert_eq!(kept_of(&day[..3], &nothing(), after(400 * DAY)), [1, 2, 3], "two good ones are too few");
 }
 
 #[test]
