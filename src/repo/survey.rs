@@ -168,7 +168,7 @@ fn writers(trust: &Trust, tenant: &TenantName, history: &History) -> Vec<Writer>
             stored: own.iter().map(|c| c.stored).max(),
         }
     };
-    let all = trust.writers(tenant).into_iter().map(|host| of(host));
+    let all = trust.writers(tenant).into_iter().map(of);
     all.filter(|w| w.seen.is_some() || trust.may_write(&w.host, Role::Backup, tenant).is_ok()).collect()
 }
 

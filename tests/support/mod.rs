@@ -17,5 +17,6 @@ pub mod repository;
 pub mod running;
 pub mod seaweed;
 pub mod shared;
+pub mod steps;
 pub mod tenant;
 pub mod wire;

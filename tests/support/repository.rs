@@ -22,6 +22,8 @@ use lifeboat::repo::vault::Vault;
 use lifeboat::repo::writer::SpoolOptions;
 use lifeboat::store::{LocalStore, Record, SharedStore, Timeouts};
 
+use super::steps::{ClockStore, StoreClock};
+
 /// A stream of a made-up component.
 #[derive(Clone)]
 pub struct Part {
@@ -91,13 +93,15 @@ pub struct Bucket {
     /// What was asked of the store.
     pub record: Record,
     pub repo: Repository,
-    pub root: SigningKey,
+    pub root: Arc<SigningKey>,
     pub signer: Arc<SigningKey>,
     pub operator: Identities,
     pub vault: Vault,
     pub head: Option<Head>,
     pub monitor: Arc<Recorder>,
-    nights: u64,
+    /// The store's clock: the real one until it is set.
+    pub clock: StoreClock,
+    nights: u32,
 }
 
 pub fn tenant() -> TenantName {
@@ -115,9 +119,8 @@ pub fn first_night() -> Timestamp {
 impl Bucket {
     pub async fn new() -> Bucket {
         let folder = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(&folder.path().join("bucket"), Timeouts::default(), true).await.unwrap();
-        let record = Record::new(Arc::new(store));
-        let store: SharedStore = Arc::new(record.clone());
+        let clock = StoreClock::default();
+        let (store, record) = open_store(folder.path(), &clock).await;
         let (root, _) = SigningKey::generate("root", None).unwrap();
         let repo = Repository::create(store.clone(), root.public(), first_night(), [1; 16]).await.unwrap();
         let (secret, recipient) = generate_identity();
@@ -132,10 +135,11 @@ impl Bucket {
             store,
             record,
             repo,
-            root,
+            root: Arc::new(root),
             vault,
             head: None,
             monitor: Arc::default(),
+            clock,
             nights: 0,
         };
         bucket.certify(bucket.grant()).await;
@@ -157,6 +161,52 @@ impl Bucket {
         issue(&self.repo, &self.root, grant, first_night()).await.unwrap()
     }
 
+    /// Copies the bucket and the host's folders as they are, so that one past gets several futures.
+    pub async fn fork(&self) -> Bucket {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.folder.path(), folder.path());
+        let clock = self.clock.copied();
+        let (store, record) = open_store(folder.path(), &clock).await;
+        Bucket {
+            repo: Repository::open(store.clone(), Some(self.repo.hash())).await.unwrap(),
+            store,
+            record,
+            folder,
+            clock,
+            root: Arc::clone(&self.root),
+            signer: Arc::clone(&self.signer),
+            operator: self.operator.clone(),
+            vault: self.vault.clone(),
+            head: self.head.clone(),
+            monitor: Arc::default(),
+            nights: self.nights,
+        }
+    }
+
+    /// When the next night begins.
+    pub fn tonight(&self) -> Timestamp {
+        first_night() + SignedDuration::from_hours(24 * i64::from(self.nights))
+    }
+
+    /// Lets the store's clock come to the next night, and backs up.
+    pub async fn night(&mut self, parts: &[Part]) -> Committed {
+        self.clock.set(self.tonight() + SignedDuration::from_mins(4));
+        self.backup(parts).await
+    }
+
+    /// The same on another store, such as one that breaks; what died may be tried again the same night.
+    pub async fn try_night(&mut self, store: SharedStore, parts: &[Part]) -> Result<Committed> {
+        self.clock.set(self.tonight() + SignedDuration::from_mins(4));
+        let mut options = self.options().await;
+        options.repo = Repository::open(store, Some(self.repo.hash())).await?;
+        let finished = options.started + SignedDuration::from_mins(3);
+        let writer = SnapshotWriter::begin(options).await?;
+        write_parts(&writer, parts).await?;
+        let committed = writer.commit(finished).await?;
+        self.head = Some(Head::from(&committed));
+        Ok(committed)
+    }
+
     /// The folder that is the store.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("bucket")
@@ -167,7 +217,7 @@ impl Bucket {
     }
 
     pub async fn options(&mut self) -> SnapshotOptions {
-        let started = first_night() + SignedDuration::from_hours(24 * i64::try_from(self.nights).unwrap());
+        let started = self.tonight();
         self.nights += 1;
         SnapshotOptions {
             repo: self.repo.clone(),
@@ -177,7 +227,7 @@ impl Bucket {
             host: host(),
             signer: Arc::clone(&self.signer),
             dedup_key: DedupKey::new([5; 32]),
-            snapshot: SnapshotId::new(started, [0, 0, 0, u8::try_from(self.nights).unwrap()]),
+            snapshot: SnapshotId::new(started, self.nights.to_be_bytes()),
             started,
             trigger: Trigger::Scheduled,
             label: None,
@@ -222,6 +272,23 @@ impl Bucket {
         };
         std::fs::create_dir_all(self.folder.path().join("read")).unwrap();
         SnapshotReader::open(&self.repo, committed, &vault, options).await
+    }
+}
+
+async fn open_store(folder: &Path, clock: &StoreClock) -> (SharedStore, Record) {
+    let store = LocalStore::open(&folder.join("bucket"), Timeouts::default(), true).await.unwrap();
+    let record = Record::new(Arc::new(ClockStore::new(Arc::new(store), clock.clone())));
+    (Arc::new(record.clone()), record)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(|e| e.unwrap()) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => std::fs::copy(entry.path(), target).map(drop).unwrap(),
+        }
     }
 }
 
