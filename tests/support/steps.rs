@@ -20,12 +20,18 @@ pub struct ClockStore {
 
 /// The clock of a [`ClockStore`], and what it said when each object was put.
 #[derive(Debug, Clone, Default)]
-pub struct StoreClock(Arc<Mutex<(Option<Timestamp>, HashMap<Key, Timestamp>)>>);
+pub struct StoreClock(Arc<Mutex<Times>>);
+
+#[derive(Debug, Clone, Default)]
+struct Times {
+    now: Option<Timestamp>,
+    put: HashMap<Key, Timestamp>,
+}
 
 impl StoreClock {
     /// Sets the time.
     pub fn set(&self, now: Timestamp) {
-        self.0.lock().unwrap().0 = Some(now);
+        self.0.lock().unwrap().now = Some(now);
     }
 
     /// A clock of its own that says the same.
@@ -34,14 +40,14 @@ impl StoreClock {
     }
 
     fn stamp(&self, key: &Key) {
-        let mut clock = self.0.lock().unwrap();
-        if let Some(now) = clock.0 {
-            clock.1.insert(key.clone(), now);
+        let mut times = self.0.lock().unwrap();
+        if let Some(now) = times.now {
+            times.put.insert(key.clone(), now);
         }
     }
 
     fn told(&self, mut entry: Entry) -> Entry {
-        if let Some(t) = self.0.lock().unwrap().1.get(&entry.key) {
+        if let Some(t) = self.0.lock().unwrap().put.get(&entry.key) {
             entry.modified = *t;
         }
         entry
