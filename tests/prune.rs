@@ -10,27 +10,23 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use lifeboat::config::{Config, SourceFile, Surroundings as Place};
 use lifeboat::error::Kind;
 use lifeboat::id::{ComponentName, HostName, PackId, SnapshotId};
-use lifeboat::monitor::Silent;
-use lifeboat::ops::appliance::{Appliance, Surroundings};
+use lifeboat::ops::appliance::Appliance;
 use lifeboat::ops::prune::plan::{Orders, Plan};
 use lifeboat::ops::prune::{self, Pruned};
-use lifeboat::ops::state::State;
 use lifeboat::repo::certificate::{Grant, Role, Trust};
 use lifeboat::repo::check::{Depth, IntactCheck};
 use lifeboat::repo::cutter::Grain;
 use lifeboat::repo::history::History;
 use lifeboat::repo::keys;
-use lifeboat::repo::repository::Repository;
 use lifeboat::repo::sign::SigningKey;
 use lifeboat::repo::void::{self, NewMark, VoidMarks};
 use lifeboat::store::{Method, PutMode, SharedStore};
 use secrecy::ExposeSecret;
+use support::pruner;
 use support::repository::{Bucket, Part, first_night, noise, read_stream, rows, tenant};
 use support::steps::Steps;
-use tokio_util::sync::CancellationToken;
 
 /// Keeps two runs and three days beyond what is young.
 const POLICY: &str = "[schedule]\ntimezone = \"UTC\"\n[retention]\nkeep_last = 2\nhourly = 0\ndaily = 3\nweekly = 0\n\
@@ -56,22 +52,11 @@ fn number(snapshot: &SnapshotId) -> u64 {
     u64::from_str_radix(snapshot.as_str().rsplit('-').next().unwrap(), 16).unwrap() - 1
 }
 
-fn pruner() -> HostName {
-    "p1".parse().unwrap()
-}
-
 impl World {
     /// A tenant after some nights, and a machine certified to prune it.
     async fn after(nights: u64) -> World {
         let mut bucket = Bucket::new().await;
-        let state = tempfile::tempdir().unwrap();
-        let (key, text) = SigningKey::generate("p1", None).unwrap();
-        std::fs::create_dir_all(state.path().join("keys")).unwrap();
-        std::fs::write(state.path().join("keys/host.key"), text.expose_secret()).unwrap();
-        let roles = vec![Role::Prune];
-        bucket
-            .certify(Grant { host: pruner(), signing_key: key.public().clone(), roles, ..bucket.grant() })
-            .await;
+        let state = pruner::certified(&bucket).await;
         for n in 0..nights {
             bucket.night(&night(n)).await;
         }
@@ -160,22 +145,7 @@ impl World {
 }
 
 async fn appliance(store: SharedStore, state: &Path, now: Timestamp) -> Appliance {
-    let host = format!("host = \"p1\"\nstate_dir = {state:?}\n[store]\nurl = \"file:///nowhere\"\n");
-    let files = [
-        SourceFile::new("lifeboat.toml", host),
-        SourceFile::new("policies/small.toml", POLICY),
-        SourceFile::new("tenants/byrne.toml", "policy = \"small\"\nsite = \"erp.example.com\"\n"),
-    ];
-    let place = Place { hostname: "p1".into(), zone: jiff::tz::TimeZone::UTC };
-    let config = Config::from_files(state, &files, &place).unwrap();
-    let repo = Repository::open(store, None).await.unwrap();
-    let trust = Trust::load(&repo).await.unwrap();
-    let around = Surroundings {
-        clock: Arc::new(move || now),
-        monitor: Arc::new(Silent),
-        stop: CancellationToken::new(),
-    };
-    Appliance { config, state: State::open(state).unwrap(), repo, trust, around }
+    pruner::appliance(store, state, POLICY, now).await
 }
 
 fn full() -> bool {
@@ -509,7 +479,7 @@ async fn whatever_is_voided_during_a_backup_it_commits_nothing_that_goes() {
                     gone: Default::default(),
                     reason: "damaged",
                 };
-                void::write(&a.repo, &a.trust, &pruner(), &a.host_key().unwrap(), new).await.unwrap();
+                void::write(&a.repo, &a.trust, &pruner::pruner(), &a.host_key().unwrap(), new).await.unwrap();
             })
         };
         let steps = Steps::interrupted_by(inner.clone(), at, void_all);

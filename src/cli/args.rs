@@ -2,12 +2,16 @@
 //!
 //! Owns words and help texts only; `dispatch` gives them meaning.
 
+mod prune;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::id::{ComponentName, TenantName};
 use crate::ops::snapshots::Which;
+
+pub use prune::{PinArgs, PruneArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -71,6 +75,12 @@ pub enum Verb {
     /// Pause a tenant's backups until a date, with a reason
     #[command(after_help = after!("  lifeboat hold byrne --until 2026-12-01 --reason 'moving servers'\n  lifeboat hold byrne --release"))]
     Hold(HoldArgs),
+    /// Forget the snapshots that the policy does not keep, and remove what nothing needs any more
+    #[command(after_help = after!("  lifeboat prune --dry-run\n  lifeboat prune byrne --yes\n  lifeboat prune byrne --forget 20261123t020000z-1a2b3c4d\n\nSnapshots go now; their packs go in a later run, after a backup has seen that they are void."))]
+    Prune(PruneArgs),
+    /// Keep a snapshot until a date, with a reason, whatever the policy says (on the machine that prunes)
+    #[command(after_help = after!("  lifeboat pin byrne 20261123t020000z-1a2b3c4d --until 2027-12-31 --reason 'audit 2026'\n  lifeboat pin byrne 20261123t020000z-1a2b3c4d --release"))]
+    Pin(PinArgs),
     /// Bring a tenant back
     #[command(after_help = after!("  lifeboat restore byrne --identity kit.txt --dry-run\n  lifeboat restore byrne --identity kit.txt\n  lifeboat restore byrne --identity kit.txt --yes-overwrite byrne\n  lifeboat restore byrne --identity kit.txt --into byrne-test"))]
     Restore(RestoreArgs),
@@ -132,7 +142,7 @@ pub enum KeysVerb {
     #[command(after_help = after!("  lifeboat keys list"))]
     List,
     /// Certify this host for the tenants in its configuration (needs the root of the recovery kit)
-    #[command(after_help = after!("  lifeboat keys certify --kit kit.txt"))]
+    #[command(after_help = after!("  lifeboat keys certify --kit kit.txt\n  lifeboat keys certify --kit kit.txt --role prune"))]
     Certify(CertifyArgs),
     /// Wrap every vault to the configured operators again (needs an identity)
     #[command(after_help = after!("  lifeboat keys rewrap --identity kit.txt"))]
@@ -145,6 +155,20 @@ pub struct CertifyArgs {
     /// The recovery kit
     #[arg(long, value_name = "FILE")]
     pub kit: PathBuf,
+    /// What this host may do, several with commas; without it: what it may now, at first backup and drill
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "ROLE")]
+    pub role: Vec<RoleArg>,
+}
+
+/// What a host may be certified for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// Write snapshots
+    Backup,
+    /// Write outcomes of drills
+    Drill,
+    /// Forget snapshots and remove what nothing needs
+    Prune,
 }
 
 /// How an identity that opens backups is given.

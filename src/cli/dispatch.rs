@@ -6,6 +6,7 @@ mod drill;
 mod files;
 mod keys;
 mod probe;
+mod prune;
 mod read;
 mod restore;
 mod service;
@@ -43,6 +44,8 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Keys(KeysVerb::Certify(args)) => keys::certify(&call, args).await,
         Verb::Keys(KeysVerb::Rewrap(args)) => keys::rewrap(&call, args).await,
         Verb::Backup(args) => write::backup(&call, args).await,
+        Verb::Prune(args) => prune::run(&call, args).await,
+        Verb::Pin(args) => prune::pin(&call, args).await,
         Verb::Hold(args) => write::hold(&call, args).await,
         Verb::Restore(args) => write::restore(&call, args).await,
         Verb::Drill(args) => write::drill(&call, args).await,

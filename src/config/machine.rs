@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::check::{Checker, absolute, not_empty, one_of};
 use super::raw;
 use super::secret::SecretUrl;
-use super::store::{self, StoreConfig};
+use super::store::{self, Credentials, StoreAddress, StoreConfig};
 use super::units::{Size, size};
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, Sha256};
@@ -32,6 +32,8 @@ pub struct Machine {
     pub restore_cache_size: Size,
     /// Where drills run.
     pub drills: DrillPlace,
+    /// How it prunes.
+    pub prune: Prune,
     /// Whom to tell.
     pub notify: Notify,
     /// Where the service answers; always a loopback address.
@@ -56,6 +58,15 @@ pub enum DrillPlace {
     Unlocked,
     /// As `init` was answered.
     AsInitSaid,
+}
+
+/// How this host prunes; whether it may stands in its certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Prune {
+    /// The store's credential that may delete; none for that of `[store]`.
+    pub credentials: Option<Credentials>,
+    /// Whether the service prunes a tenant after each of its backups.
+    pub after_backup: bool,
 }
 
 /// Whom to tell of failures, and who listens for life.
@@ -102,6 +113,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
             .parse("restore.cache", &raw.restore.cache, at_least_one_pack)
             .unwrap_or(Size(2 << 30)),
         drills: drills(&raw.drills, c),
+        prune: prune(&raw.prune, store.as_ref(), c),
         notify: notify(&raw.notify, c),
         listen: c
             .parse("service.listen", &raw.service.listen, loopback)
@@ -182,6 +194,19 @@ fn drills(raw: &raw::Drills, c: &mut Checker<'_>) -> DrillPlace {
         Some(_) => DrillPlace::Unlocked,
         None => DrillPlace::AsInitSaid,
     }
+}
+
+fn prune(raw: &raw::Prune, store: Option<&StoreConfig>, c: &mut Checker<'_>) -> Prune {
+    let written = [&raw.access_key, &raw.access_key_file, &raw.secret_key, &raw.secret_key_file];
+    let credentials = store::credentials("prune", written, c);
+    if let (Some(text), Some(StoreAddress::Local { .. })) =
+        (written.into_iter().flatten().next(), store.map(|s| &s.address))
+    {
+        let error = Error::new(Kind::Config, "a credential means nothing for a file:// store");
+        c.fault(Some(&text.span()), "prune", &error);
+    }
+    let after_backup = raw.after_backup.as_ref().is_some_and(|b| *b.get_ref());
+    Prune { credentials, after_backup }
 }
 
 fn notify(raw: &raw::Notify, c: &mut Checker<'_>) -> Notify {

@@ -58,12 +58,17 @@ raw_tables! {
     Host {
         host: Text, state_dir: Text, store: Store, repository: Repository, operators: Operators, spool: Spool,
         restore: Restore, drills: Drills, notify: Notify, service: Service, docker: Docker,
+        prune: Prune,
     }
     Store {
         url: Text, endpoint: Text, region: Text, path_style: Option<Spanned<bool>>, access_key: Text,
         access_key_file: Text, secret_key: Text, secret_key_file: Text, upload_limit: Text, download_limit: Text,
     }
     Repository { pin: Text }
+    Prune {
+        access_key: Text, access_key_file: Text, secret_key: Text, secret_key_file: Text,
+        after_backup: Option<Spanned<bool>>,
+    }
     Operators { recipients: Texts }
     Spool { size: Text }
     Restore { cache: Text }

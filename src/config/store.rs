@@ -62,7 +62,8 @@ pub(super) fn check(raw: &raw::Store, c: &mut Checker<'_>) -> Option<StoreConfig
     // Read whatever the address is, so that all faults are seen at once.
     let endpoint = c.parse("store.endpoint", &raw.endpoint, endpoint);
     let region = c.parse("store.region", &raw.region, not_empty).unwrap_or_else(|| "us-east-1".to_owned());
-    let credentials = credentials(raw, c);
+    let written = [&raw.access_key, &raw.access_key_file, &raw.secret_key, &raw.secret_key_file];
+    let credentials = credentials("store", written, c);
     let upload_limit = c.parse("store.upload_limit", &raw.upload_limit, rate);
     let download_limit = c.parse("store.download_limit", &raw.download_limit, rate);
     let address = match url? {
@@ -116,15 +117,24 @@ fn endpoint(text: &str) -> Result<String> {
     Ok(url.trim_end_matches('/').to_owned())
 }
 
-fn credentials(raw: &raw::Store, c: &mut Checker<'_>) -> Option<Credentials> {
-    let access_key = c.secret("store.access_key", &raw.access_key, &raw.access_key_file);
-    let secret_key = c.secret("store.secret_key", &raw.secret_key, &raw.secret_key_file);
-    let access_given = raw.access_key.is_some() || raw.access_key_file.is_some();
-    let secret_given = raw.secret_key.is_some() || raw.secret_key_file.is_some();
+/// Reads `access_key`, `access_key_file`, `secret_key` and `secret_key_file` of a table.
+pub(super) fn credentials(
+    table: &str,
+    [access, access_file, secret, secret_file]: [&raw::Text; 4],
+    c: &mut Checker<'_>,
+) -> Option<Credentials> {
+    let access_key = c.secret(&format!("{table}.access_key"), access, access_file);
+    let secret_key = c.secret(&format!("{table}.secret_key"), secret, secret_file);
+    let access_given = access.is_some() || access_file.is_some();
+    let secret_given = secret.is_some() || secret_file.is_some();
     if access_given != secret_given {
-        let lacks = if access_given { "store.secret_key" } else { "store.access_key" };
+        let lacks = if access_given { "secret_key" } else { "access_key" };
         let error = Error::new(Kind::Config, "missing: access key and secret key belong together");
-        c.fault(None, lacks, &error.hint("leave both out to use those of the environment"));
+        c.fault(
+            None,
+            &format!("{table}.{lacks}"),
+            &error.hint("leave both out to use those of the environment"),
+        );
     }
     Some(Credentials { access_key: access_key?, secret_key: secret_key? })
 }

@@ -22,7 +22,7 @@ use crate::repo::chunk::DedupKey;
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
 use crate::repo::vault::Vault;
-use crate::store::Store;
+use crate::store::{SharedStore, Store};
 
 /// Tells the time; passed in, so that tests and simulations own it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -78,12 +78,22 @@ pub struct Appliance {
 impl Appliance {
     /// Opens the repository that this host was made a member of by `init`.
     pub async fn open(config: Config, around: Surroundings) -> Result<Appliance> {
+        let store = place::open(&config.machine).await?;
+        Appliance::open_on(store, config, around).await
+    }
+
+    /// The same, with the store's credential that prune has for itself.
+    pub async fn open_to_prune(config: Config, around: Surroundings) -> Result<Appliance> {
+        let store = place::open_to_prune(&config.machine).await?;
+        Appliance::open_on(store, config, around).await
+    }
+
+    async fn open_on(store: SharedStore, config: Config, around: Surroundings) -> Result<Appliance> {
         let state = State::open(&config.machine.state_dir)?;
         let pin = match config.machine.pin {
             Some(pin) => Some(pin),
             None => state.membership()?.map(|m| m.pin),
         };
-        let store = place::open(&config.machine).await?;
         let repo = Repository::open(store, pin).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })

@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use crate::config::{Config, Machine};
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::{RepositoryId, Sha256, TenantName};
+use crate::id::{HostName, RepositoryId, Sha256, TenantName};
 use crate::ops::appliance::{self, Surroundings};
 use crate::ops::kit::Kit;
 use crate::ops::place;
 use crate::ops::probe::{self, Outcome, Protection, Trial};
 use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file;
-use crate::repo::certificate::{self, Grant, Role};
+use crate::repo::certificate::{self, Certificate, Grant, Role, Trust};
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
 use crate::store::SharedStore;
@@ -78,7 +78,7 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     kit_file.write(&kit)?;
     keep_host_keys(&state, &keys)?;
     let tenants: Vec<TenantName> = config.tenants().map(|t| t.name.clone()).collect();
-    certify(&repo, &state, &keys.root, config, around).await?;
+    certify(&repo, &state, &keys.root, config, &[], around).await?;
     let pin = repo.hash();
     state.join(&Membership {
         repository: repo.id().clone(),
@@ -99,11 +99,14 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
 }
 
 /// Issues this host's next certificate for all configured tenants; makes its signing key when it has none.
+///
+/// Without `roles` it keeps those it has, or gets those of a host that backs up and drills.
 pub async fn certify(
     repo: &Repository,
     state: &State,
     root: &SigningKey,
     config: &Config,
+    roles: &[Role],
     around: &Surroundings,
 ) -> Result<u32> {
     let host_key = match appliance::load_host_key(state)? {
@@ -117,12 +120,22 @@ pub async fn certify(
     let grant = Grant {
         host: config.machine.host.clone(),
         signing_key: host_key.public().clone(),
-        roles: vec![Role::Backup, Role::Drill],
+        roles: roles_of(repo, &config.machine.host, roles).await?,
         tenants: config.tenants().map(|t| t.name.clone()).collect(),
         ended: None,
         handed_over: std::collections::BTreeMap::new(),
     };
     Ok(certificate::issue(repo, root, grant, around.now()).await?.number)
+}
+
+async fn roles_of(repo: &Repository, host: &HostName, given: &[Role]) -> Result<Vec<Role>> {
+    if !given.is_empty() {
+        return Ok(given.to_vec());
+    }
+    let trust = Trust::load(repo).await?;
+    let granted = |c: &Certificate| Role::ALL.into_iter().filter(|r| c.grants(*r)).collect::<Vec<_>>();
+    let before = trust.in_force(host).map(granted).unwrap_or_default();
+    Ok(if before.is_empty() { vec![Role::Backup, Role::Drill] } else { before })
 }
 
 /// The keys that `init` makes; secrets are wiped when dropped.

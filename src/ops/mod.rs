@@ -12,6 +12,7 @@ pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod kit;
+pub mod pin;
 pub mod place;
 pub mod probe;
 pub mod prune;

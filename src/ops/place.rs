@@ -39,6 +39,17 @@ pub async fn open(machine: &Machine) -> Result<SharedStore> {
     open_configured(machine, false, probed.is_some_and(|p| !p.creates_only())).await
 }
 
+/// Opens the configured store with the credential that prune has for itself, where there is one.
+pub async fn open_to_prune(machine: &Machine) -> Result<SharedStore> {
+    let mut machine = machine.clone();
+    if let (Some(own), Configured::S3 { credentials, .. }) =
+        (machine.prune.credentials.take(), &mut machine.store.address)
+    {
+        *credentials = Some(own);
+    }
+    open(&machine).await
+}
+
 /// Opens the configured store whatever is known of it; `create` makes the folder of a `file://` store that is missing.
 pub async fn open_untried(machine: &Machine, create: bool) -> Result<SharedStore> {
     open_configured(machine, create, false).await

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::id::{Sha256, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
+use crate::ops::prune;
 use crate::ops::snapshots;
 use crate::ops::state::Hold;
 use crate::ops::tampered;
@@ -142,6 +143,11 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     }
     for error in forged {
         status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));
+    }
+    if let Some(last) = prune::last(appliance, &status.tenant)?
+        && let Some(problem) = last.problem
+    {
+        status.blame(Light::Yellow, format!("the last prune ({}) did not do its work: {problem}", last.at));
     }
     match drills.last() {
         Some(d) if !d.passed() => status.blame(Light::Red, format!("the last drill ({}) failed", d.drill)),

@@ -33,6 +33,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All roles.
+    pub const ALL: [Role; 3] = [Role::Backup, Role::Drill, Role::Prune];
+
     /// Returns the word in certificates.
     pub fn as_str(self) -> &'static str {
         match self {

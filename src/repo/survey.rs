@@ -142,8 +142,10 @@ async fn packs(repo: &Repository, tenant: &TenantName) -> Result<BTreeMap<PackId
 type PackLists = (BTreeMap<SnapshotId, Vec<PackRef>>, Vec<(SnapshotId, Kind, String)>);
 
 async fn pack_lists(repo: &Repository, snapshots: &[Committed]) -> PackLists {
-    let reads = futures::stream::iter(snapshots)
-        .map(|c| async move { (c.receipt.snapshot.clone(), read_packs(repo, c).await) });
+    let reads = futures::stream::iter(0..snapshots.len()).map(|n| async move {
+        let committed = &snapshots[n];
+        (committed.receipt.snapshot.clone(), read_packs(repo, committed).await)
+    });
     let (mut lists, mut unreadable) = (BTreeMap::new(), Vec::new());
     let mut reads = reads.buffer_unordered(PARALLEL);
     while let Some((snapshot, read)) = reads.next().await {

@@ -21,6 +21,7 @@ use crate::ops::appliance::{self, Appliance, Surroundings};
 use crate::ops::backup::{self, Backed, ComponentState, Request};
 use crate::ops::drill::report::{Outcome, Report};
 use crate::ops::drill::{self};
+use crate::ops::prune;
 use crate::ops::snapshots::Which;
 use crate::ops::state::State;
 use crate::repo::receipt;
@@ -97,8 +98,12 @@ impl<C: Clock> Jobs for Verbs<C> {
             pinned_until: None,
         };
         let backed = self.detached(stop, async move {
-            let appliance = Appliance::open(config, around).await?;
-            backup::backup(&appliance, &request).await
+            let appliance = Appliance::open(config, around.clone()).await?;
+            let backed = backup::backup(&appliance, &request).await?;
+            if appliance.config.machine.prune.after_backup {
+                prune_after(appliance.config, around, &request.tenant).await;
+            }
+            Ok(backed)
         });
         Ok(report_of_backup(&backed.await?))
     }
@@ -129,6 +134,22 @@ impl<C: Clock> Jobs for Verbs<C> {
     fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String> {
         let state = State::open(&self.config.machine.state_dir).ok()?;
         state.hold(tenant, now).ok()?.map(|h| format!("on hold until {}: {}", h.until, h.reason))
+    }
+}
+
+/// Prunes a tenant that was backed up; what goes wrong is told and stands in `status`, and never fails the backup.
+async fn prune_after(config: Config, around: Surroundings, tenant: &TenantName) {
+    let monitor = Arc::clone(&around.monitor);
+    let pruned = async {
+        let appliance = Appliance::open_to_prune(config, around).await?;
+        prune::unattended(&appliance, tenant).await
+    };
+    match pruned.await {
+        Ok(done) => monitor.note(&format!(
+            "pruned: {} snapshots forgotten, {} packs and {} bytes removed",
+            done.forgotten, done.packs, done.bytes
+        )),
+        Err(e) => monitor.problem(&e.in_context("prune after the backup")),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod docker;
 pub mod host;
 pub mod mariadb;
 pub mod proxy;
+pub mod pruner;
 pub mod repository;
 pub mod running;
 pub mod seaweed;

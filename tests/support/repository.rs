@@ -101,6 +101,8 @@ pub struct Bucket {
     pub monitor: Arc<Recorder>,
     /// The store's clock: the real one until it is set.
     pub clock: StoreClock,
+    /// When the first night begins.
+    pub first: Timestamp,
     nights: u32,
 }
 
@@ -140,6 +142,7 @@ impl Bucket {
             head: None,
             monitor: Arc::default(),
             clock,
+            first: first_night(),
             nights: 0,
         };
         bucket.certify(bucket.grant()).await;
@@ -179,13 +182,14 @@ impl Bucket {
             vault: self.vault.clone(),
             head: self.head.clone(),
             monitor: Arc::default(),
+            first: self.first,
             nights: self.nights,
         }
     }
 
     /// When the next night begins.
     pub fn tonight(&self) -> Timestamp {
-        first_night() + SignedDuration::from_hours(24 * i64::from(self.nights))
+        self.first + SignedDuration::from_hours(24 * i64::from(self.nights))
     }
 
     /// Lets the store's clock come to the next night, and backs up.

@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use serde::Serialize;
 
 use super::Call;
-use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs};
+use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs, RoleArg};
 use crate::cli::render::{Rendered, table};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::init::{self, Drills, Made, Options};
@@ -13,6 +13,7 @@ use crate::ops::keys::{KeysOverview, Rewrapped};
 use crate::ops::kit::Kit;
 use crate::ops::state::State;
 use crate::ops::{appliance, keys as verbs};
+use crate::repo::certificate::Role;
 
 pub(super) async fn init(call: &Call<'_>, args: &InitArgs) -> Result<u8> {
     let config = call.config()?;
@@ -74,9 +75,18 @@ pub(super) async fn certify(call: &Call<'_>, args: &CertifyArgs) -> Result<u8> {
     let root = init::root_of(&kit)?;
     let state = State::open(&config.machine.state_dir)?;
     let repo = verbs::join(&config, &state, &kit).await?;
-    let certificate = init::certify(&repo, &state, &root, &config, &around).await?;
+    let roles: Vec<Role> = args.role.iter().map(|r| role_of(*r)).collect();
+    let certificate = init::certify(&repo, &state, &root, &config, &roles, &around).await?;
     let tenants = config.tenants().map(|t| t.name.to_string()).collect();
     Ok(call.done(&Certified { host: config.machine.host.to_string(), certificate, tenants }))
+}
+
+fn role_of(role: RoleArg) -> Role {
+    match role {
+        RoleArg::Backup => Role::Backup,
+        RoleArg::Drill => Role::Drill,
+        RoleArg::Prune => Role::Prune,
+    }
 }
 
 pub(super) async fn rewrap(call: &Call<'_>, args: &IdentityArgs) -> Result<u8> {

@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
-use crate::ops::{snapshots, state};
+use crate::ops::{pin, snapshots, state};
 use crate::repo::certificate::Role;
 use crate::repo::drill::{self, DrillOutcome};
 use crate::repo::history::Head;
@@ -59,7 +60,7 @@ pub async fn plan(appliance: &Appliance, tenant: &TenantName, orders: &Orders) -
     let remembered = remembered(appliance, tenant)?;
     let survey = Survey::take(&appliance.repo, &appliance.trust, tenant, remembered.as_ref()).await?;
     let (drills, _) = drill::load(&appliance.repo, &appliance.trust, tenant).await?;
-    let pins = pins(appliance, tenant)?;
+    let pins = pin::pins(appliance, tenant)?;
     let candidates = candidates(&survey, &drills, &pins);
     let newest = candidates.last().map(|c| c.stored);
     // The earlier of two clocks: one alone that jumps ahead makes nothing old.
@@ -89,7 +90,10 @@ pub async fn apply(appliance: &Appliance, plan: &Plan) -> Result<Pruned> {
         return Err(Error::new(Kind::CheckFailed, format!("prune of {} stops: {}", plan.tenant, stop.what)));
     }
     let _lock = appliance.state.prune_lock(&plan.tenant)?;
-    appliance.trust.may_write(&appliance.config.machine.host, Role::Prune, &plan.tenant)?;
+    let host = &appliance.config.machine.host;
+    appliance.trust.may_write(host, Role::Prune, &plan.tenant).map_err(|e| {
+        e.hint("allow it: `lifeboat keys certify --kit KIT --role backup,drill,prune`, or on a machine of its own with `--role prune`")
+    })?;
     let store = appliance.store();
     let mark = write_mark(appliance, plan).await?;
     let mut removed = Removed::default();
@@ -178,7 +182,43 @@ fn head_file(appliance: &Appliance, tenant: &TenantName) -> Result<PathBuf> {
     Ok(appliance.state.tenant(tenant)?.join("prune-head.json"))
 }
 
-/// Returns the pins that were set on this machine.
-pub fn pins(appliance: &Appliance, tenant: &TenantName) -> Result<BTreeMap<SnapshotId, Pin>> {
-    Ok(state::read_json(&appliance.state.tenant(tenant)?.join("pins.json"))?.unwrap_or_default())
+/// How the last prune of a tenant on this machine ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Last {
+    /// When.
+    pub at: Timestamp,
+    /// What hindered it, if anything did.
+    pub problem: Option<String>,
+}
+
+/// Plans and applies without asking, as the service does, and remembers how it ended.
+pub async fn unattended(appliance: &Appliance, tenant: &TenantName) -> Result<Pruned> {
+    let done = async {
+        let plan = plan(appliance, tenant, &Orders::default()).await?;
+        apply(appliance, &plan).await
+    };
+    let done = done.await;
+    remember(appliance, tenant, &done)?;
+    done
+}
+
+/// Remembers how a prune ended, for `status`.
+pub fn remember(appliance: &Appliance, tenant: &TenantName, done: &Result<Pruned>) -> Result<()> {
+    let problem = match done {
+        Ok(done) if done.not_removed > 0 => {
+            Some(format!("{} objects could not be removed", done.not_removed))
+        }
+        Ok(_) => None,
+        Err(e) => Some(e.to_string()),
+    };
+    state::write_json(&last_file(appliance, tenant)?, &Last { at: appliance.around.now(), problem })
+}
+
+/// Returns how the last prune of a tenant on this machine ended.
+pub fn last(appliance: &Appliance, tenant: &TenantName) -> Result<Option<Last>> {
+    state::read_json(&last_file(appliance, tenant)?)
+}
+
+fn last_file(appliance: &Appliance, tenant: &TenantName) -> Result<PathBuf> {
+    Ok(appliance.state.tenant(tenant)?.join("last-prune.json"))
 }

@@ -294,7 +294,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Newest => f.write_str("newest"),
             Reason::Young => f.write_str("younger than 14 days"),
-            Reason::Within => f.write_str("within"),
+            Reason::Within => f.write_str("within the policy's time"),
             Reason::Last { run } => write!(f, "last: run of {}", run.strftime("%Y-%m-%d %H:%MZ")),
             Reason::Stands { period, name } => write!(f, "{period} {name}"),
             Reason::Pinned(pin) => {
