@@ -15,17 +15,18 @@ use lifeboat::id::{ComponentName, HostName, PackId, SnapshotId};
 use lifeboat::ops::appliance::Appliance;
 use lifeboat::ops::prune::plan::{Orders, Plan};
 use lifeboat::ops::prune::{self, Pruned};
-use lifeboat::repo::certificate::{Grant, Role, Trust};
+use lifeboat::repo::certificate::{Grant, Trust};
 use lifeboat::repo::check::{Depth, IntactCheck};
 use lifeboat::repo::cutter::Grain;
 use lifeboat::repo::history::History;
 use lifeboat::repo::keys;
 use lifeboat::repo::sign::SigningKey;
 use lifeboat::repo::void::{self, NewMark, VoidMarks};
-use lifeboat::store::{Method, PutMode, SharedStore};
+use lifeboat::store::{Body, Credentials, Method, PutMode, SharedStore, StoreOptions, open};
 use secrecy::ExposeSecret;
 use support::pruner;
 use support::repository::{Bucket, Part, first_night, noise, read_stream, rows, tenant};
+use support::seaweed::Seaweed;
 use support::steps::Steps;
 
 /// Keeps two runs and three days beyond what is young.
@@ -55,7 +56,10 @@ fn number(snapshot: &SnapshotId) -> u64 {
 impl World {
     /// A tenant after some nights, and a machine certified to prune it.
     async fn after(nights: u64) -> World {
-        let mut bucket = Bucket::new().await;
+        World::of(Bucket::new().await, nights).await
+    }
+
+    async fn of(mut bucket: Bucket, nights: u64) -> World {
         let state = pruner::certified(&bucket).await;
         for n in 0..nights {
             bucket.night(&night(n)).await;
@@ -357,6 +361,47 @@ async fn what_a_run_that_died_left_goes_once_all_who_write_are_long_past_it() {
     world.prune_out().await;
     assert!(orphans(&world).await.is_empty());
     world.all_comes_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_a_real_bucket_every_version_goes() {
+    let seaweed = Seaweed::start();
+    for versioned in [false, true] {
+        let name = seaweed.new_bucket(versioned);
+        let options = StoreOptions {
+            endpoint: Some(seaweed.endpoint.clone()),
+            region: Some(seaweed.region.clone()),
+            credentials: Some(Credentials {
+                access_key: seaweed.access_key.clone().into(),
+                secret_key: seaweed.secret_key.clone().into(),
+                session_token: None,
+            }),
+            ..StoreOptions::default()
+        };
+        let store = open(&format!("s3://{name}/lifeboat").parse().unwrap(), &options).await.unwrap();
+        let mut world = World::of(Bucket::on(store).await, 17).await;
+        let all = world.bucket.store.versions(&keys::packs(&tenant())).await.unwrap();
+        // An intruder wrote over a pack, and put a delete marker on another: both go with all that is under their names.
+        let again: Body = b"x".to_vec().into();
+        world.bucket.store.put(&all[1].key, again, PutMode::Replace).await.unwrap();
+        world.bucket.store.delete(&all[2].key, None).await.unwrap();
+        let mut gone = 0;
+        for _ in 0..3 {
+            let (plan, done) = world.prune().await;
+            gone += done.packs;
+            assert!(plan.stops.is_empty());
+            world.next_night().await;
+        }
+        assert!(gone > 0, "versioned: {versioned}");
+        let left = world.bucket.store.versions(&keys::packs(&tenant())).await.unwrap();
+        let plan = world.plan().await;
+        let keys: BTreeSet<_> = left.iter().map(|e| &e.key).collect();
+        assert_eq!(keys.len(), plan.stored.packs);
+        assert_eq!(left.iter().map(|e| e.size_bytes).sum::<u64>(), plan.stored.bytes);
+        let snapshots = world.bucket.store.versions(&keys::snapshots(&tenant())).await.unwrap();
+        assert_eq!(snapshots.len(), plan.snapshots.len() * 4, "nothing of a forgotten one is left");
+        seaweed.remove_bucket(&name);
+    }
 }
 
 /// A moment at which one run has all there is to do: forget, void, remove what was void, remove old marks.

@@ -121,8 +121,18 @@ pub fn first_night() -> Timestamp {
 impl Bucket {
     pub async fn new() -> Bucket {
         let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(&folder.path().join("bucket"), Timeouts::default(), true).await.unwrap();
+        Bucket::make(folder, Arc::new(store)).await
+    }
+
+    /// The same in a store of another kind, of which no fork can be made.
+    pub async fn on(store: SharedStore) -> Bucket {
+        Bucket::make(tempfile::tempdir().unwrap(), store).await
+    }
+
+    async fn make(folder: tempfile::TempDir, inner: SharedStore) -> Bucket {
         let clock = StoreClock::default();
-        let (store, record) = open_store(folder.path(), &clock).await;
+        let (store, record) = told_time(inner, &clock);
         let (root, _) = SigningKey::generate("root", None).unwrap();
         let repo = Repository::create(store.clone(), root.public(), first_night(), [1; 16]).await.unwrap();
         let (secret, recipient) = generate_identity();
@@ -169,7 +179,9 @@ impl Bucket {
         let folder = tempfile::tempdir().unwrap();
         copy(self.folder.path(), folder.path());
         let clock = self.clock.copied();
-        let (store, record) = open_store(folder.path(), &clock).await;
+        let inner =
+            LocalStore::open(&folder.path().join("bucket"), Timeouts::default(), false).await.unwrap();
+        let (store, record) = told_time(Arc::new(inner), &clock);
         Bucket {
             repo: Repository::open(store.clone(), Some(self.repo.hash())).await.unwrap(),
             store,
@@ -279,9 +291,8 @@ impl Bucket {
     }
 }
 
-async fn open_store(folder: &Path, clock: &StoreClock) -> (SharedStore, Record) {
-    let store = LocalStore::open(&folder.join("bucket"), Timeouts::default(), true).await.unwrap();
-    let record = Record::new(Arc::new(ClockStore::new(Arc::new(store), clock.clone())));
+fn told_time(inner: SharedStore, clock: &StoreClock) -> (SharedStore, Record) {
+    let record = Record::new(Arc::new(ClockStore::new(inner, clock.clone())));
     (Arc::new(record.clone()), record)
 }
 
