@@ -49,7 +49,7 @@ fn parts(c: &mut Criterion) {
         b.iter(|| sample.chunks(2048).map(|chunk| namer.id(chunk).0[0]).fold(0, u8::wrapping_add));
     });
     group.bench_function("press and prove frames", |b| {
-        let mut press = Press::new(namer.clone(), Effort::Usual).unwrap();
+        let mut press = Press::new(Effort::Usual).unwrap();
         b.iter(|| {
             for bytes in sample.chunks(FRAME_BYTES) {
                 let mut raw = RawFrame::default();

@@ -2,6 +2,9 @@
 //!
 //! Owns the dedup key and the ids made with it. Knows nothing of where chunks come from or lie.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -71,6 +74,28 @@ impl Namer {
         let mut out = [0; 16];
         out.copy_from_slice(&full[..16]);
         ChunkId(out)
+    }
+}
+
+/// A map by chunk id; ids are uniform already and secret to this host, so that they are their own hash.
+pub type ByChunk<T> = HashMap<ChunkId, T, BuildHasherDefault<OwnHash>>;
+
+/// Takes eight bytes of an id for its hash.
+#[derive(Debug, Default)]
+pub struct OwnHash(u64);
+
+impl Hasher for OwnHash {
+    fn write(&mut self, id: &[u8]) {
+        if let Some(eight) = id.first_chunk() {
+            self.0 = u64::from_le_bytes(*eight);
+        }
+    }
+
+    /// Lengths, which are all the same.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

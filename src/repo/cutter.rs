@@ -129,7 +129,7 @@ impl Cutting {
         );
         if self.rows && rest[cut - 1] != b'\n' {
             let end = rest.len().min(self.max);
-            cut += rest[cut..end].iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
+            cut += memchr::memchr(b'\n', &rest[cut..end]).map_or(0, |at| at + 1);
         }
         let whole = &rest[..cut];
         self.start += cut;

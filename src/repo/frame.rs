@@ -5,10 +5,10 @@
 //! snapshot by deduplication. Knows nothing of packs.
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::CParameter;
 
-use super::chunk::Namer;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ChunkId;
 
@@ -52,6 +52,8 @@ pub struct RawFrame {
     pub bytes: Vec<u8>,
     /// The chunks in their order.
     pub chunks: Vec<TableChunk>,
+    /// XXH3-64 of each chunk, taken when its id was.
+    sums: Vec<u64>,
 }
 
 impl RawFrame {
@@ -60,9 +62,10 @@ impl RawFrame {
         self.bytes.is_empty() || self.bytes.len() + length <= FRAME_BYTES
     }
 
-    /// Appends a chunk and returns where in the frame it starts.
+    /// Appends a chunk whose id was just taken, and returns where in the frame it starts.
     pub fn push(&mut self, id: ChunkId, chunk: &[u8]) -> u32 {
         let offset = length_u32(self.bytes.len());
+        self.sums.push(xxh3_64(chunk));
         self.bytes.extend_from_slice(chunk);
         self.chunks.push(TableChunk { id, length: length_u32(chunk.len()) });
         offset
@@ -85,19 +88,18 @@ pub struct Press {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
     again: Vec<u8>,
-    namer: Namer,
 }
 
 impl Press {
-    /// Prepares compression; `namer` re-hashes chunks.
-    pub fn new(namer: Namer, effort: Effort) -> Result<Self> {
+    /// Prepares compression.
+    pub fn new(effort: Effort) -> Result<Self> {
         let mut compressor = Compressor::new(effort.level()).context(Kind::Bug, "zstd compressor")?;
         compressor.set_parameter(CParameter::ChecksumFlag(true)).context(Kind::Bug, "zstd checksum")?;
         compressor
             .set_parameter(CParameter::ContentSizeFlag(true))
             .context(Kind::Bug, "zstd content size")?;
         let decompressor = Decompressor::new().context(Kind::Bug, "zstd decompressor")?;
-        Ok(Press { compressor, decompressor, again: Vec::new(), namer })
+        Ok(Press { compressor, decompressor, again: Vec::new() })
     }
 
     /// Compresses a frame and proves it: [`Kind::Damaged`] where memory or processor gave other bytes back.
@@ -119,9 +121,9 @@ impl Press {
             return Err(fault("changed its length"));
         }
         let mut rest = self.again.as_slice();
-        for chunk in &raw.chunks {
+        for (chunk, sum) in raw.chunks.iter().zip(&raw.sums) {
             let (head, tail) = rest.split_at(chunk.length as usize);
-            if self.namer.id(head) != chunk.id {
+            if xxh3_64(head) != *sum {
                 return Err(fault("changed a chunk"));
             }
             rest = tail;
@@ -154,11 +156,11 @@ fn length_u32(length: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::chunk::DedupKey;
+    use crate::repo::chunk::{DedupKey, Namer};
 
     fn press() -> (Press, Namer) {
         let namer = Namer::new(&DedupKey::new([3; 32]));
-        (Press::new(namer.clone(), Effort::Usual).unwrap(), namer)
+        (Press::new(Effort::Usual).unwrap(), namer)
     }
 
     fn raw(namer: &Namer, chunks: &[&[u8]]) -> RawFrame {

@@ -94,7 +94,7 @@ mod tests {
 
     fn frames(contents: &[&[u8]]) -> Vec<Frame> {
         let namer = Namer::new(&DedupKey::new([3; 32]));
-        let mut press = Press::new(namer.clone(), Effort::Usual).unwrap();
+        let mut press = Press::new(Effort::Usual).unwrap();
         let mut press = |content: &&[u8]| {
             let mut raw = RawFrame::default();
             raw.push(namer.id(content), content);

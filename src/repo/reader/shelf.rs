@@ -174,7 +174,8 @@ impl Shelf {
             *n -= 1;
             if *n == 0 {
                 self.waiting.remove(&pack);
-                self.changed |= !self.demands.is_empty();
+                // It may have kept a pack that no stream needs any more.
+                self.changed |= !self.demands.is_empty() || !self.uses.contains_key(&pack);
             }
         }
     }

@@ -39,7 +39,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 fn seal_pack(recipient: &VaultRecipient, frames: &[&[u8]]) -> (PackRef, Vec<u8>) {
     let namer = Namer::new(&DedupKey::new([3; 32]));
-    let mut press = Press::new(namer.clone(), Effort::Usual).unwrap();
+    let mut press = Press::new(Effort::Usual).unwrap();
     let mut press = |content: &&[u8]| {
         let mut raw = RawFrame::default();
         raw.push(namer.id(content), content);

@@ -84,8 +84,8 @@ impl Pipes {
         let queue = Arc::new(Mutex::new(queue));
         let effort = if core.ledger.lock().contents.index.is_empty() { Effort::Quick } else { Effort::Usual };
         for _ in 0..PRESSES {
-            let (queue, namer) = (Arc::clone(&queue), core.namer.clone());
-            core.threads.spawn_blocking(move || press(&queue, namer, effort));
+            let queue = Arc::clone(&queue);
+            core.threads.spawn_blocking(move || press(&queue, effort));
         }
         (Pipes { jobs, tickets }, order)
     }
@@ -105,8 +105,8 @@ impl Pipes {
     }
 }
 
-fn press(queue: &Mutex<mpsc::Receiver<Job>>, namer: Namer, effort: Effort) {
-    let mut press = Press::new(namer, effort);
+fn press(queue: &Mutex<mpsc::Receiver<Job>>, effort: Effort) {
+    let mut press = Press::new(effort);
     loop {
         // The other press waits for the lock while this one waits for a frame.
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();

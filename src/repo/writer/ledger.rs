@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use super::super::cache::index::Place;
 use super::super::cache::record::PackHead;
 use super::super::cache::{Contents, KnownSegment, SegmentKey, number};
+use super::super::chunk::ByChunk;
 use super::super::extent::{Cutter, Extent, PackRef};
 use super::super::frame::{Frame, TableChunk};
 use crate::error::{Error, Kind, Result};
@@ -64,7 +65,7 @@ pub struct Ledger {
     /// What the cache knew, and what this run added to packs and index.
     pub contents: Contents,
     /// Chunks in frames that are not in a pack yet.
-    pending: HashMap<ChunkId, Spot>,
+    pending: ByChunk<Spot>,
     /// Where each frame of this run came to lie: pack and first byte.
     frames: Vec<Option<(u32, u32)>>,
     /// Packs in the order of their numbers in the snapshot, and those numbers.
@@ -86,7 +87,7 @@ impl Ledger {
     pub fn new(contents: Contents) -> Self {
         Ledger {
             contents,
-            pending: HashMap::new(),
+            pending: ByChunk::default(),
             frames: Vec::new(),
             list: Vec::new(),
             numbers: HashMap::new(),

@@ -2,7 +2,6 @@
 //!
 //! Owns the first half of the pipeline, for one stream. What it cannot finish it leaves behind for the next run.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::cache::SegmentKey;
+use super::super::chunk::ByChunk;
 use super::super::cutter::{self, Cutting, Grain};
 use super::super::extent::{Cutter, Digest, Segment, StreamRecord};
 use super::super::frame::RawFrame;
@@ -63,7 +63,7 @@ impl StreamWriter {
                 core: Arc::clone(core),
                 pipes,
                 raw: RawFrame::default(),
-                fresh: HashMap::new(),
+                fresh: ByChunk::default(),
                 number: None,
                 spots: Vec::new(),
             },
@@ -142,7 +142,7 @@ struct Gather {
     pipes: Pipes,
     /// The frame being gathered, and its chunks by id; other streams learn of them when it is sent.
     raw: RawFrame,
-    fresh: HashMap<ChunkId, Spot>,
+    fresh: ByChunk<Spot>,
     number: Option<u32>,
     /// Where the chunks of the open segment lie.
     spots: Vec<Spot>,

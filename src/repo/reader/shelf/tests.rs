@@ -138,6 +138,20 @@ fn a_pack_goes_when_nothing_that_was_announced_needs_it_any_more() {
 }
 
 #[test]
+fn a_pack_that_comes_between_a_streams_end_and_its_last_word_goes_too() {
+    let mut world = World::new(vec![10], 1000);
+    world.begin("a", &[0]);
+    world.shelf.want(0);
+    world.settle();
+    world.shelf.retire(world.streams[0].need);
+    world.arrive(0);
+    assert_eq!(world.here, HashSet::from([0]), "somebody may still take it");
+    world.shelf.unwant(0);
+    world.settle();
+    assert!(world.here.is_empty());
+}
+
+#[test]
 fn what_is_needed_last_makes_room() {
     let mut world = World::new(vec![10; 4], 30);
     world.begin("a", &[0, 1, 2, 3, 1, 0]);
