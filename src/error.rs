@@ -33,6 +33,8 @@ pub enum Kind {
     Damaged,
     /// A signature does not verify through the root.
     Forged,
+    /// A signature by a key of ours whose end the operators signed before.
+    Ended,
     /// Written by a newer version of the format.
     TooNew,
     /// What is there already would be overwritten.
@@ -61,7 +63,7 @@ impl Kind {
         match self {
             Kind::Usage | Kind::Config => 2,
             Kind::Partial => 3,
-            Kind::CheckFailed | Kind::Damaged | Kind::Forged => 4,
+            Kind::CheckFailed | Kind::Damaged | Kind::Forged | Kind::Ended => 4,
             Kind::NoRepository => 10,
             Kind::Locked => 11,
             Kind::WrongKey => 12,
@@ -99,6 +101,7 @@ impl Kind {
             Kind::Source => "source",
             Kind::Damaged => "damaged",
             Kind::Forged => "forged",
+            Kind::Ended => "ended",
             Kind::TooNew => "too-new",
             Kind::Conflict => "conflict",
             Kind::Full => "full",

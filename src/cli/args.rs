@@ -2,22 +2,6 @@
 //!
 //! Owns words and help texts only; `dispatch` gives them meaning.
 
-mod prune;
-
-use std::path::PathBuf;
-
-use clap::{Args, Parser, Subcommand, ValueEnum};
-
-use crate::id::{ComponentName, TenantName};
-use crate::ops::snapshots::Which;
-
-pub use prune::{PinArgs, PruneArgs};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0 done   1 failed   2 usage or configuration   3 partial   4 check or drill found a fault
-  10 no repository   11 locked   12 wrong key   130 interrupted";
-
 /// Assembles a verb's closing help: examples, then the exit codes.
 macro_rules! after {
     ($examples:literal) => {
@@ -29,6 +13,26 @@ macro_rules! after {
         )
     };
 }
+
+mod keys;
+mod prune;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::id::{ComponentName, TenantName};
+use crate::ops::snapshots::Which;
+
+pub use keys::{
+    ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
+};
+pub use prune::{PinArgs, PruneArgs};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done   1 failed   2 usage or configuration   3 partial   4 check or drill found a fault
+  10 no repository   11 locked   12 wrong key   130 interrupted";
 
 /// Encrypted backup and proven recovery for ERPNext tenants in Docker.
 #[derive(Debug, Parser)]
@@ -57,7 +61,7 @@ pub enum Verb {
     /// Make a new repository, its operator keys and the recovery kit, and certify this host
     #[command(after_help = after!("  lifeboat init --kit /media/usb/kit.txt --drills elsewhere\n  lifeboat init --kit kit.txt --drills here --operator age1…"))]
     Init(InitArgs),
-    /// Show, certify and rewrap keys
+    /// Who can read and who may write: operators, hosts, the recovery kit
     #[command(subcommand)]
     Keys(KeysVerb),
     /// Back tenants up now
@@ -96,6 +100,9 @@ pub enum Verb {
     /// Find out by trying what the store and this host's credential really do
     #[command(after_help = after!("  lifeboat probe\n  lifeboat probe --json | jq '.findings[] | select(.outcome != \"holds\")'"))]
     Probe(ProbeArgs),
+    /// Say who can read, who can delete and who can sign, and what is to be done about it
+    #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq .findings"))]
+    Doctor,
     /// Print a tenant file for each compose project that Docker runs here
     #[command(after_help = after!("  lifeboat discover\n  lifeboat discover --project byrne > /etc/lifeboat/tenants/byrne.toml"))]
     Discover(DiscoverArgs),
@@ -133,20 +140,6 @@ pub struct InitArgs {
     /// Never ask; fail where an answer is missing
     #[arg(long)]
     pub non_interactive: bool,
-}
-
-/// Verbs below `keys`.
-#[derive(Debug, Subcommand)]
-pub enum KeysVerb {
-    /// List the root, host certificates, vaults and who can read, sign and delete
-    #[command(after_help = after!("  lifeboat keys list"))]
-    List,
-    /// Certify this host for the tenants in its configuration (needs the root of the recovery kit)
-    #[command(after_help = after!("  lifeboat keys certify --kit kit.txt\n  lifeboat keys certify --kit kit.txt --role prune"))]
-    Certify(CertifyArgs),
-    /// Wrap every vault to the configured operators again (needs an identity)
-    #[command(after_help = after!("  lifeboat keys rewrap --identity kit.txt"))]
-    Rewrap(IdentityArgs),
 }
 
 /// Options of `keys certify`.

@@ -2,6 +2,7 @@
 //!
 //! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
 
+mod doctor;
 mod drill;
 mod files;
 mod keys;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Cli, ConfigVerb, KeysVerb, Verb};
+use super::args::{Cli, ConfigVerb, Verb};
 use super::progress::{JsonLines, Terminal};
 use super::render::{Output, Rendered};
 use crate::config::Config;
@@ -40,9 +41,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
     let call = Call { cli, output, stop };
     match &cli.verb {
         Verb::Init(args) => keys::init(&call, args).await,
-        Verb::Keys(KeysVerb::List) => keys::list(&call).await,
-        Verb::Keys(KeysVerb::Certify(args)) => keys::certify(&call, args).await,
-        Verb::Keys(KeysVerb::Rewrap(args)) => keys::rewrap(&call, args).await,
+        Verb::Keys(verb) => keys::run(&call, verb).await,
         Verb::Backup(args) => write::backup(&call, args).await,
         Verb::Prune(args) => prune::run(&call, args).await,
         Verb::Pin(args) => prune::pin(&call, args).await,
@@ -55,6 +54,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
         Verb::Check(args) => call.reading(read::check(&call, args)).await,
         Verb::Probe(args) => probe::run(&call, args).await,
+        Verb::Doctor => doctor::run(&call).await,
         Verb::Discover(args) => call.reading(service::discover(&call, args)).await,
         Verb::Config(ConfigVerb::Check) => service::config_check(&call),
         Verb::Serve(args) => service::serve(&call, args).await,

@@ -15,7 +15,7 @@ use crate::id::TenantName;
 use crate::monitor::SharedMonitor;
 use crate::ops::kit::Kit;
 use crate::ops::place;
-use crate::ops::state::{self, State};
+use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file::{Identities, Recipient};
 use crate::repo::certificate::Trust;
 use crate::repo::chunk::DedupKey;
@@ -178,13 +178,25 @@ pub fn read_identities(path: &Path) -> Result<Identities> {
 
 /// Returns the operators' recipients and, where drills run here, the drill identity's.
 pub fn recipients(machine: &Machine, state: &State) -> Result<Vec<Recipient>> {
-    let mut all: Vec<Recipient> = machine.operators.iter().map(|text| text.parse()).collect::<Result<_>>()?;
-    if let Some(members) = state.membership()? {
-        for text in members.operators.iter().chain(&members.drill) {
-            let one: Recipient = text.parse()?;
-            if !all.contains(&one) {
-                all.push(one);
-            }
+    recipients_with(machine, state.membership()?.as_ref())
+}
+
+/// Returns the recipients as they would be with these members.
+pub fn recipients_with(machine: &Machine, members: Option<&Membership>) -> Result<Vec<Recipient>> {
+    let mut all = operators_alone(machine, members)?;
+    let drill = members.and_then(|m| m.drill.as_deref()).map(str::parse).transpose()?;
+    all.extend(drill.filter(|d| !all.contains(d)));
+    Ok(all)
+}
+
+/// Returns the operators' recipients as they would be with these members, without a drill identity.
+pub fn operators_alone(machine: &Machine, members: Option<&Membership>) -> Result<Vec<Recipient>> {
+    let known = members.into_iter().flat_map(|m| &m.operators);
+    let mut all: Vec<Recipient> = Vec::new();
+    for text in machine.operators.iter().chain(known) {
+        let one: Recipient = text.parse()?;
+        if !all.contains(&one) {
+            all.push(one);
         }
     }
     if all.is_empty() {
@@ -196,8 +208,12 @@ pub fn recipients(machine: &Machine, state: &State) -> Result<Vec<Recipient>> {
 
 /// Reads the host's signing key, if it has one.
 pub fn load_host_key(state: &State) -> Result<Option<SigningKey>> {
-    let path = state.host_key();
-    let Some(bytes) = state::read_if_there(&path)? else { return Ok(None) };
+    load_key(&state.host_key())
+}
+
+/// Reads a signing key from a file that may be missing.
+pub fn load_key(path: &Path) -> Result<Option<SigningKey>> {
+    let Some(bytes) = state::read_if_there(path)? else { return Ok(None) };
     let text = String::from_utf8(bytes).context(Kind::Damaged, path.display())?;
     SigningKey::parse(&SecretString::from(text), None).map(Some).map_err(|e| e.in_context(path.display()))
 }

@@ -12,6 +12,7 @@ use crate::config::{Config, Machine};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{HostName, RepositoryId, Sha256, TenantName};
 use crate::ops::appliance::{self, Surroundings};
+use crate::ops::keys::{hand_over, host};
 use crate::ops::kit::Kit;
 use crate::ops::place;
 use crate::ops::probe::{self, Outcome, Protection, Trial};
@@ -85,6 +86,8 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
         pin,
         operators: keys.operators.clone(),
         drill: keys.drill.as_ref().map(|(_, recipient)| recipient.clone()),
+        removed: Vec::new(),
+        kit_confirmed: None,
     })?;
     Ok(Made {
         repository: repo.id().clone(),
@@ -98,9 +101,25 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     })
 }
 
-/// Issues this host's next certificate for all configured tenants; makes its signing key when it has none.
+/// What a host was certified for.
+#[derive(Debug, Serialize)]
+pub struct Certified {
+    /// The host.
+    pub host: HostName,
+    /// The certificate's number.
+    pub certificate: u32,
+    /// Its roles.
+    pub roles: Vec<&'static str>,
+    /// The tenants it names.
+    pub tenants: Vec<TenantName>,
+    /// Configured tenants that it does not name, each with the reason.
+    pub without: Vec<String>,
+}
+
+/// Issues this host's next certificate for the configured tenants; makes its signing key when it has none.
 ///
-/// Without `roles` it keeps those it has, or gets those of a host that backs up and drills.
+/// Without `roles` it keeps those it has, or gets those of a host that backs up and drills. A tenant that another host
+/// writes is left out and named. A key that this host had before, and lost, is ended.
 pub async fn certify(
     repo: &Repository,
     state: &State,
@@ -108,34 +127,50 @@ pub async fn certify(
     config: &Config,
     roles: &[Role],
     around: &Surroundings,
-) -> Result<u32> {
-    let host_key = match appliance::load_host_key(state)? {
-        Some(key) => key,
-        None => {
-            let (key, text) = SigningKey::generate("lifeboat host key", None)?;
-            state::write_private(&state.host_key(), text.expose_secret().as_bytes())?;
-            key
+) -> Result<Certified> {
+    let host = &config.machine.host;
+    let trust = Trust::load(repo).await?;
+    let host_key = host_key(state)?;
+    host::end_lost(repo, &trust, root, host, host_key.public(), around.now()).await?;
+    let roles = roles_of(&trust, host, roles);
+    let (mut tenants, mut without) = (Vec::new(), Vec::new());
+    for tenant in config.tenants().map(|t| t.name.clone()) {
+        match hand_over::may_name(&trust, host, host_key.public(), &roles, &tenant) {
+            Ok(()) => tenants.push(tenant),
+            Err(e) => without.push(format!("{e}; {}", e.hint_text().unwrap_or_default())),
         }
-    };
+    }
+    // Under the same key, what went to another host stays gone.
+    let before = host::newest_certificate(&trust, host).filter(|c| c.signing_key == *host_key.public());
     let grant = Grant {
-        host: config.machine.host.clone(),
+        host: host.clone(),
         signing_key: host_key.public().clone(),
-        roles: roles_of(repo, &config.machine.host, roles).await?,
-        tenants: config.tenants().map(|t| t.name.clone()).collect(),
+        roles: roles.clone(),
+        tenants: tenants.clone(),
         ended: None,
-        handed_over: std::collections::BTreeMap::new(),
+        handed_over: before.map(|c| c.handed_over.clone()).unwrap_or_default(),
     };
-    Ok(certificate::issue(repo, root, grant, around.now()).await?.number)
+    let certificate = certificate::issue(repo, root, grant, around.now()).await?.number;
+    let roles = roles.into_iter().map(Role::as_str).collect();
+    Ok(Certified { host: host.clone(), certificate, roles, tenants, without })
 }
 
-async fn roles_of(repo: &Repository, host: &HostName, given: &[Role]) -> Result<Vec<Role>> {
-    if !given.is_empty() {
-        return Ok(given.to_vec());
+fn host_key(state: &State) -> Result<SigningKey> {
+    if let Some(key) = appliance::load_host_key(state)? {
+        return Ok(key);
     }
-    let trust = Trust::load(repo).await?;
+    let (key, text) = SigningKey::generate("lifeboat host key", None)?;
+    state::write_private(&state.host_key(), text.expose_secret().as_bytes())?;
+    Ok(key)
+}
+
+fn roles_of(trust: &Trust, host: &HostName, given: &[Role]) -> Vec<Role> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
     let granted = |c: &Certificate| Role::ALL.into_iter().filter(|r| c.grants(*r)).collect::<Vec<_>>();
     let before = trust.in_force(host).map(granted).unwrap_or_default();
-    Ok(if before.is_empty() { vec![Role::Backup, Role::Drill] } else { before })
+    if before.is_empty() { vec![Role::Backup, Role::Drill] } else { before }
 }
 
 /// The keys that `init` makes; secrets are wiped when dropped.

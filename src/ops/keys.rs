@@ -1,4 +1,13 @@
-//! `keys`: who may write, who can read, and wrapping vaults again when operators change.
+//! `keys`: who may write and who can read; the changes of either stand in files of their own.
+
+pub mod confirm;
+pub mod epoch;
+pub mod hand_over;
+pub mod host;
+pub mod operators;
+pub mod vaults;
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -11,7 +20,7 @@ use crate::ops::place;
 use crate::ops::state::{Membership, State};
 use crate::repo::age_file::Identities;
 use crate::repo::repository::Repository;
-use crate::repo::vault;
+use crate::repo::vault::Wrap;
 
 /// All keys of a repository, without any secret.
 #[derive(Debug, Serialize)]
@@ -22,10 +31,16 @@ pub struct KeysOverview {
     pub root: String,
     /// Certified hosts.
     pub hosts: Vec<CertifiedHost>,
-    /// The vaults this host writes to.
+    /// Every vault of every tenant.
     pub vaults: Vec<VaultLine>,
     /// The recipients to whom new vaults are wrapped.
     pub operators: Vec<String>,
+    /// The recipients of operators who were removed; what they could read before they may have copied.
+    pub removed: Vec<String>,
+    /// When the recovery kit was last shown to open what is sealed.
+    pub kit_confirmed: Option<jiff::Timestamp>,
+    /// The recipient of this host's drill identity.
+    pub drill: Option<String>,
     /// Whether a drill identity lies on this host.
     pub host_can_read: bool,
     /// Certificates that do not verify.
@@ -45,28 +60,27 @@ pub struct CertifiedHost {
     pub tenants: Vec<String>,
 }
 
-/// A tenant's vault.
+/// A vault of a tenant, and who opens it.
 #[derive(Debug, Serialize)]
 pub struct VaultLine {
     /// The tenant.
     pub tenant: TenantName,
     /// The vault.
     pub vault: VaultId,
-    /// How many wraps are in force.
+    /// Whether this host's next snapshot is sealed to it.
+    pub in_force: bool,
+    /// How many snapshots are sealed to it.
+    pub snapshots: usize,
+    /// How many wraps are in the store.
     pub wraps: usize,
+    /// The recipients of its wraps, as far as this host knows them.
+    pub opens_for: Vec<String>,
+    /// How many wraps are sealed to somebody this host does not know.
+    pub unknown: usize,
 }
 
-/// What rewrapping did.
-#[derive(Debug, Serialize)]
-pub struct Rewrapped {
-    /// Whose vaults.
-    pub tenants: Vec<TenantName>,
-    /// To how many recipients.
-    pub operators: usize,
-}
-
-/// Lists all keys.
-pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
+/// Lists all keys; with identities it also learns to whom wraps are sealed that they open.
+pub async fn list(appliance: &Appliance, identities: Option<&Identities>) -> Result<KeysOverview> {
     let mut hosts = Vec::new();
     for host in appliance.trust.hosts() {
         if let Ok(c) = appliance.trust.in_force(host) {
@@ -78,23 +92,16 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
             });
         }
     }
-    let mut vaults = Vec::new();
-    for tenant in appliance.config.tenants() {
-        if let Some(v) = appliance.vault(&tenant.name)? {
-            vaults.push(VaultLine {
-                tenant: tenant.name.clone(),
-                vault: v.id().clone(),
-                wraps: v.wraps().len(),
-            });
-        }
-    }
     let membership = appliance.state.membership()?;
     Ok(KeysOverview {
         repository: appliance.repo.id().clone(),
         root: appliance.repo.root().to_string(),
         hosts,
-        vaults,
+        vaults: vault_lines(appliance, identities).await?,
         operators: appliance.operators()?.into_iter().map(String::from).collect(),
+        removed: membership.as_ref().map(|m| m.removed.clone()).unwrap_or_default(),
+        kit_confirmed: membership.as_ref().and_then(|m| m.kit_confirmed),
+        drill: membership.as_ref().and_then(|m| m.drill.clone()),
         host_can_read: membership.is_some_and(|m| m.drill.is_some()),
         faults: appliance
             .trust
@@ -103,6 +110,34 @@ pub async fn list(appliance: &Appliance) -> Result<KeysOverview> {
             .map(|(host, n, _, what)| format!("{host}.{n}: {what}"))
             .collect(),
     })
+}
+
+async fn vault_lines(appliance: &Appliance, identities: Option<&Identities>) -> Result<Vec<VaultLine>> {
+    let mut sealed = vaults::Sealed::load(&appliance.state)?;
+    let mut lines = Vec::new();
+    for tenant in operators::all_tenants(appliance) {
+        let held = appliance.vault(&tenant)?;
+        for found in vaults::find(appliance, &tenant).await? {
+            if let Some(identities) = identities {
+                found.learn(&mut sealed, identities);
+            }
+            let wraps = || found.stored.iter().chain(&found.embedded).map(Wrap::hash);
+            let known: BTreeSet<&String> = wraps().filter_map(|w| sealed.of(w)).flatten().collect();
+            lines.push(VaultLine {
+                in_force: held.as_ref().is_some_and(|v| *v.id() == found.vault),
+                snapshots: found.snapshots,
+                wraps: found.stored.len(),
+                opens_for: known.into_iter().cloned().collect(),
+                unknown: wraps().filter(|w| sealed.of(w).is_none()).count(),
+                tenant: tenant.clone(),
+                vault: found.vault,
+            });
+        }
+    }
+    if identities.is_some() {
+        sealed.save(&appliance.state)?;
+    }
+    Ok(lines)
 }
 
 /// Opens the repository a kit describes and makes this host remember it, if it does not yet.
@@ -116,26 +151,16 @@ pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repositor
         Some(_) => Ok(repo),
         None => {
             let operators = kit.identities()?.recipients().into_iter().map(String::from).collect();
-            let membership =
-                Membership { repository: repo.id().clone(), pin: kit.pin, operators, drill: None };
+            let membership = Membership {
+                repository: repo.id().clone(),
+                pin: kit.pin,
+                operators,
+                drill: None,
+                removed: Vec::new(),
+                kit_confirmed: None,
+            };
             state.join(&membership)?;
             Ok(repo)
         }
     }
-}
-
-/// Wraps every configured tenant's vault to the operators as they are now.
-pub async fn rewrap(appliance: &Appliance, identities: &Identities) -> Result<Rewrapped> {
-    let operators = appliance.operators()?;
-    let mut tenants = Vec::new();
-    for tenant in appliance.config.tenants() {
-        let Some(mut held) = appliance.vault(&tenant.name)? else { continue };
-        let wraps = vault::load_wraps(&appliance.repo, &tenant.name, held.id()).await?;
-        let all: Vec<_> = held.wraps().iter().cloned().chain(wraps).collect();
-        let key = vault::VaultKey::open(held.id(), &all, identities)?;
-        held.rewrap(&appliance.repo, &tenant.name, &key, &operators).await?;
-        appliance.remember_vault(&tenant.name, &held)?;
-        tenants.push(tenant.name.clone());
-    }
-    Ok(Rewrapped { tenants, operators: operators.len() })
 }

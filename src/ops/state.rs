@@ -30,6 +30,12 @@ pub struct Membership {
     pub operators: Vec<String>,
     /// The recipient of the drill identity, where drills run here.
     pub drill: Option<String>,
+    /// The recipients of operators who were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// When somebody showed, to this host, that the recovery kit can be read and opens what is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kit_confirmed: Option<Timestamp>,
 }
 
 /// A pause of a tenant's backups.
@@ -70,6 +76,16 @@ impl State {
         self.keys().join("host.key")
     }
 
+    /// Returns the path of the signing key that is about to replace the host's.
+    pub fn next_host_key(&self) -> PathBuf {
+        self.keys().join("host.key.next")
+    }
+
+    /// Returns the path of what a new epoch has still to replace.
+    pub fn pending_epoch(&self) -> PathBuf {
+        self.root.join("epoch.json")
+    }
+
     /// Returns the path of a tenant's dedup key.
     pub fn dedup_key(&self, tenant: &TenantName) -> PathBuf {
         self.keys().join(format!("dedup-{tenant}.key"))
@@ -78,6 +94,11 @@ impl State {
     /// Returns the path of the drill identity made by `init --drills here`.
     pub fn drill_identity(&self) -> PathBuf {
         self.keys().join("drill.age")
+    }
+
+    /// Returns the path of what this host knows of who opens which wrap.
+    pub fn wraps(&self) -> PathBuf {
+        self.root.join("wraps.json")
     }
 
     /// Returns the path of what the last probe of the store found out.
@@ -112,7 +133,7 @@ impl State {
         let path = self.tenant(tenant)?.join("hold.json");
         match hold {
             Some(h) => write_json(&path, h),
-            None => remove_if_there(&path),
+            None => remove(&path),
         }
     }
 
@@ -176,7 +197,15 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+/// Puts a file in the place of another, for good.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    let dir = to.parent().unwrap_or(Path::new("."));
+    fs::rename(from, to).context(Kind::Io, to.display())?;
+    fs::File::open(dir).and_then(|d| d.sync_all()).context(Kind::Io, to.display())
+}
+
+/// Removes a file that may be missing.
+pub fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(Kind::Io, path.display()),
         _ => Ok(()),

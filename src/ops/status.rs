@@ -70,6 +70,8 @@ pub struct Proof {
 pub struct Status {
     /// The time of the answer.
     pub now: Timestamp,
+    /// When the recovery kit was shown to open what is sealed; until then no backup counts as protected.
+    pub kit_confirmed: Option<Timestamp>,
     /// The tenants.
     pub tenants: Vec<TenantStatus>,
 }
@@ -83,6 +85,11 @@ impl Status {
         let red = self.tenants.iter().filter(|t| t.light == Light::Red).count();
         let mut s =
             format!("{recoverable} of {all} tenants have a whole backup; {proven} are proven by a drill.");
+        if self.kit_confirmed.is_none() {
+            s.push_str(
+                " Not protected: the recovery kit was never confirmed (`lifeboat keys confirm --kit FILE`).",
+            );
+        }
         if red > 0 {
             s.push_str(&format!(" {red} need attention now."));
         }
@@ -98,11 +105,16 @@ impl Status {
 /// Looks at the store and at what this host remembers.
 pub async fn status(appliance: &Appliance, named: &[TenantName]) -> Result<Status> {
     let now = appliance.around.now();
+    let kit_confirmed = appliance.state.membership()?.and_then(|m| m.kit_confirmed);
     let mut tenants = Vec::new();
     for tenant in appliance.tenants(named)? {
-        tenants.push(of_tenant(appliance, tenant, now).await?);
+        let mut status = of_tenant(appliance, tenant, now).await?;
+        if kit_confirmed.is_none() {
+            status.blame(Light::Red, "not protected: kit never confirmed");
+        }
+        tenants.push(status);
     }
-    Ok(Status { now, tenants })
+    Ok(Status { now, kit_confirmed, tenants })
 }
 
 async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {

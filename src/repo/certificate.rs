@@ -2,7 +2,7 @@
 //!
 //! Owns issuing, loading and the rules of certificates. Knows nothing of what hosts write with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -177,6 +177,26 @@ impl Trust {
         self.hosts.keys()
     }
 
+    /// Returns all certificates that verify, by host and number.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        self.hosts.values().flat_map(BTreeMap::values)
+    }
+
+    /// Returns the tenants that any certificate names, those in force or not.
+    pub fn tenants(&self) -> BTreeSet<TenantName> {
+        self.certificates().flat_map(|c| c.tenants.iter().cloned()).collect()
+    }
+
+    /// Returns the hosts that may write for a tenant now.
+    pub fn writing(&self, tenant: &TenantName) -> Vec<&HostName> {
+        self.hosts().filter(|host| self.may_write(host, Role::Backup, tenant).is_ok()).collect()
+    }
+
+    /// Returns where the receipts of a tenant by a signing key end, if they do: none accepted, or up to one.
+    pub fn limit(&self, key: &PublicKey, tenant: &TenantName) -> Option<Option<&LastAccepted>> {
+        self.certificates().filter(|c| c.signing_key == *key).find_map(|c| c.limit(tenant))
+    }
+
     /// Returns the certificate that governs what a host may write now: the highest number, unless it ends its key.
     pub fn in_force(&self, host: &HostName) -> Result<&Certificate> {
         let bad = |what: &str| {
@@ -249,7 +269,7 @@ impl Trust {
         Ok(certificate)
     }
 
-    /// Checks that a receipt does not come after the end of the key that signed it.
+    /// Checks that a receipt does not come after the end of the key that signed it; else [`Kind::Ended`].
     pub fn accepts(
         &self,
         signer: &Certificate,
@@ -265,7 +285,7 @@ impl Trust {
             });
             if !within {
                 return Err(Error::new(
-                    Kind::Forged,
+                    Kind::Ended,
                     format!("receipt {sequence} of tenant {tenant} comes after the end of host {}'s key", signer.host),
                 )
                 .hint("whoever took that key over may have written it; `lifeboat keys list` shows when it ended"));

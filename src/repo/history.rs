@@ -214,6 +214,9 @@ impl Listing {
                 Err(e) if e.kind() == Kind::TooNew => {
                     faults.push(Fault::TooNew { snapshot, what: e.to_string() })
                 }
+                Err(e) if e.kind() == Kind::Ended => {
+                    faults.push(Fault::Ended { snapshot, what: e.to_string() })
+                }
                 Err(e) => {
                     faults.push(Fault::Unverifiable { snapshot, kind: e.kind(), what: e.to_string() });
                 }

@@ -91,6 +91,17 @@ pub fn tenant(tenant: &TenantName) -> String {
     format!("{TENANTS}{tenant}/")
 }
 
+/// Returns the prefix of the wraps of all of a tenant's vaults.
+pub fn vaults(tenant: &TenantName) -> String {
+    format!("{TENANTS}{tenant}/keys/")
+}
+
+/// Reads the vault out of a wrap's key.
+pub fn parse_vault(tenant: &TenantName, key: &Key) -> Option<VaultId> {
+    let (vault, _) = key.as_str().strip_prefix(&vaults(tenant))?.split_once('/')?;
+    vault.parse().ok()
+}
+
 /// Returns the prefix of the wraps of one vault.
 pub fn wraps(tenant: &TenantName, vault: &VaultId) -> String {
     format!("{TENANTS}{tenant}/keys/{vault}/")

@@ -32,4 +32,5 @@ pub mod tampered;
 pub(crate) mod testing;
 pub mod vault;
 pub mod void;
+pub mod wraps;
 pub mod writer;

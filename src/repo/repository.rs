@@ -147,7 +147,7 @@ impl Repository {
 }
 
 /// Cuts a time to whole seconds, as all times in clear objects are written.
-pub(super) fn whole_seconds(t: Timestamp) -> Timestamp {
+pub fn whole_seconds(t: Timestamp) -> Timestamp {
     Timestamp::from_second(t.as_second()).expect("seconds of a timestamp are a timestamp")
 }
 

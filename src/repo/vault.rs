@@ -17,7 +17,7 @@ use crate::id::{Sha256, TenantName, VaultId};
 
 use super::age_file::{self, Identities, Recipient};
 use super::repository::Repository;
-use super::{keys, object};
+use super::{keys, object, wraps};
 
 /// The greatest length of a wrap, in bytes.
 pub const WRAP_LIMIT: u64 = 64 * 1024;
@@ -139,11 +139,22 @@ impl Vault {
                 format!("the key of vault {} cannot wrap {}", key.id, self.id),
             ));
         }
-        let wrap = key.wrap(operators)?;
-        let place = keys::wrap(tenant, &self.id, wrap.hash());
-        object::put_once(&**repo.store(), &place, wrap.bytes().clone()).await?;
-        self.wraps.push(wrap);
+        self.wraps.push(key.put_wrap(repo, tenant, operators).await?);
         Ok(())
+    }
+
+    /// Takes up a wrap of this vault that is in the store already.
+    pub fn add_wrap(&mut self, wrap: Wrap) {
+        if !self.wraps.contains(&wrap) {
+            self.wraps.push(wrap);
+        }
+    }
+
+    /// Leaves out the wraps that `keep` does not want; the last one stays.
+    pub fn retain_wraps(&mut self, keep: impl Fn(&Wrap) -> bool) {
+        if self.wraps.iter().any(&keep) {
+            self.wraps.retain(keep);
+        }
     }
 
     /// Returns its id.
@@ -200,7 +211,11 @@ impl VaultKey {
     ///
     /// [`Kind::WrongKey`] where no identity opens a wrap that holds this vault's key. To whom a wrap is sealed
     /// cannot be told: age hides it.
+    /// An identity that is the vault's own key needs no wrap: that is how an unlocked tenant is opened.
     pub fn open(vault: &VaultId, wraps: &[Wrap], identities: &Identities) -> Result<VaultKey> {
+        if let Some(key) = VaultKey::among(vault, identities.clone()) {
+            return Ok(key);
+        }
         let mut sealed_otherwise = 0;
         for wrap in wraps {
             let what = format!("wrap {} of vault {vault}", wrap.hash.short());
@@ -238,8 +253,23 @@ impl VaultKey {
 
     /// Seals the identity to operators, as an age identity file.
     pub fn wrap(&self, operators: &[Recipient]) -> Result<Wrap> {
-        let file = age_file::identity_file(&format!("lifeboat vault {}", self.id), &self.text);
+        let comment = format!("lifeboat vault {}", self.id);
+        let mut file = age_file::identity_file(&comment, &self.text);
+        file.push_str(&wraps::comments(operators));
         Ok(Wrap::of(age_file::seal(operators, file.as_bytes())?))
+    }
+
+    /// Seals the identity to operators and stores that wrap; older wraps stay.
+    pub async fn put_wrap(
+        &self,
+        repo: &Repository,
+        tenant: &TenantName,
+        operators: &[Recipient],
+    ) -> Result<Wrap> {
+        let wrap = self.wrap(operators)?;
+        let place = keys::wrap(tenant, &self.id, wrap.hash());
+        object::put_once(&**repo.store(), &place, wrap.bytes().clone()).await?;
+        Ok(wrap)
     }
 
     /// Returns the vault's id.

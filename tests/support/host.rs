@@ -84,12 +84,13 @@ impl TestHost {
         fs::write(self.path("etc/tenants").join(format!("{name}.toml")), text).unwrap();
     }
 
-    /// Runs `init`; `drills` is `here`, `elsewhere` or `unlocked`.
+    /// Runs `init`, then confirms the kit; `drills` is `here`, `elsewhere` or `unlocked`.
     #[track_caller]
     pub fn init(&self, drills: &str) {
         let kit = self.kit();
         self.run(&["init", "--non-interactive", "--kit", kit.to_str().unwrap(), "--drills", drills])
             .expect(0);
+        self.run(&["keys", "confirm", "--kit", kit.to_str().unwrap()]).expect(0);
     }
 
     /// Returns the binary with this host's configuration and environment.

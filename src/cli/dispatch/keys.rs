@@ -1,15 +1,17 @@
 //! `init` and `keys`.
 
+mod confirm;
+mod hosts;
+mod operators;
+
 use std::io::{BufRead, IsTerminal, Write};
 
-use serde::Serialize;
-
-use super::Call;
-use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs, RoleArg};
+use super::{Call, DONE};
+use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs, KeysVerb, RoleArg};
 use crate::cli::render::{Rendered, table};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ops::init::{self, Drills, Made, Options};
-use crate::ops::keys::{KeysOverview, Rewrapped};
+use crate::ops::init::{self, Certified, Drills, Made, Options};
+use crate::ops::keys::KeysOverview;
 use crate::ops::kit::Kit;
 use crate::ops::state::State;
 use crate::ops::{appliance, keys as verbs};
@@ -31,7 +33,11 @@ pub(super) async fn init(call: &Call<'_>, args: &InitArgs) -> Result<u8> {
         operators: args.operator.clone(),
     };
     let made = init::init(&config, options, &call.around()).await?;
-    Ok(call.done(&made))
+    call.done(&made);
+    if !args.non_interactive && std::io::stdin().is_terminal() {
+        confirm::ask(call).await?;
+    }
+    Ok(DONE)
 }
 
 fn ask_where_drills_run() -> Result<DrillsRun> {
@@ -55,20 +61,29 @@ fn ask_where_drills_run() -> Result<DrillsRun> {
     Err(Error::new(Kind::Usage, "nobody said where drills run").hint("--drills here|elsewhere|unlocked"))
 }
 
-pub(super) async fn list(call: &Call<'_>) -> Result<u8> {
+pub(super) async fn run(call: &Call<'_>, verb: &KeysVerb) -> Result<u8> {
+    match verb {
+        KeysVerb::List(args) => list(call, args).await,
+        KeysVerb::Certify(args) => certify(call, args).await,
+        KeysVerb::Rewrap(args) => operators::rewrap(call, args).await,
+        KeysVerb::AddOperator(args) => operators::add(call, args).await,
+        KeysVerb::RemoveOperator(args) => operators::remove(call, args).await,
+        KeysVerb::Confirm(args) => confirm::run(call, args).await,
+        KeysVerb::RotateHost(args) => hosts::rotate(call, args).await,
+        KeysVerb::EndHost(args) => hosts::end(call, args).await,
+        KeysVerb::NewEpoch(args) => hosts::new_epoch(call, args).await,
+        KeysVerb::HandOver(args) => hosts::hand_over(call, args).await,
+    }
+}
+
+async fn list(call: &Call<'_>, args: &IdentityArgs) -> Result<u8> {
+    let identities = args.identity.as_deref().map(appliance::read_identities).transpose()?;
     let appliance = call.appliance().await?;
-    let overview = verbs::list(&appliance).await?;
+    let overview = verbs::list(&appliance, identities.as_ref()).await?;
     Ok(call.done(&overview))
 }
 
-#[derive(Debug, Serialize)]
-struct Certified {
-    host: String,
-    certificate: u32,
-    tenants: Vec<String>,
-}
-
-pub(super) async fn certify(call: &Call<'_>, args: &CertifyArgs) -> Result<u8> {
+async fn certify(call: &Call<'_>, args: &CertifyArgs) -> Result<u8> {
     let kit = Kit::read(&args.kit)?;
     let config = call.config()?;
     let around = call.around();
@@ -76,9 +91,7 @@ pub(super) async fn certify(call: &Call<'_>, args: &CertifyArgs) -> Result<u8> {
     let state = State::open(&config.machine.state_dir)?;
     let repo = verbs::join(&config, &state, &kit).await?;
     let roles: Vec<Role> = args.role.iter().map(|r| role_of(*r)).collect();
-    let certificate = init::certify(&repo, &state, &root, &config, &roles, &around).await?;
-    let tenants = config.tenants().map(|t| t.name.to_string()).collect();
-    Ok(call.done(&Certified { host: config.machine.host.to_string(), certificate, tenants }))
+    Ok(call.done(&init::certify(&repo, &state, &root, &config, &roles, &around).await?))
 }
 
 fn role_of(role: RoleArg) -> Role {
@@ -87,16 +100,6 @@ fn role_of(role: RoleArg) -> Role {
         RoleArg::Drill => Role::Drill,
         RoleArg::Prune => Role::Prune,
     }
-}
-
-pub(super) async fn rewrap(call: &Call<'_>, args: &IdentityArgs) -> Result<u8> {
-    let appliance = call.appliance().await?;
-    let path = args.identity.as_deref().ok_or_else(|| {
-        Error::new(Kind::Usage, "rewrapping opens vaults")
-            .hint("give --identity FILE, an operator's or the kit")
-    })?;
-    let done = verbs::rewrap(&appliance, &appliance::read_identities(path)?).await?;
-    Ok(call.done(&done))
 }
 
 impl Rendered for Made {
@@ -120,7 +123,8 @@ impl Rendered for Made {
             text.push_str(&format!("warning: {warning}\n"));
         }
         text.push_str(&format!(
-            "\nRecovery kit: {}\nMove it off this host now, print it, and lock it away. {}\n",
+            "\nRecovery kit: {}\nMove it off this host now, print it, and lock it away. {}\n\
+             Then show that it can be read: `lifeboat keys confirm --kit FILE`; until then nothing counts as protected.\n",
             self.kit.display(),
             if self.new_identity {
                 "Without it nobody can ever read the backups."
@@ -134,12 +138,18 @@ impl Rendered for Made {
 
 impl Rendered for Certified {
     fn text(&self) -> String {
-        format!(
-            "Certificate {} lets host {} write for {}.\n",
+        let tenants: Vec<&str> = self.tenants.iter().map(|t| t.as_str()).collect();
+        let mut text = format!(
+            "Certificate {} lets host {} ({}) work for {}.\n",
             self.certificate,
             self.host,
-            self.tenants.join(", ")
-        )
+            self.roles.join(", "),
+            if tenants.is_empty() { "no tenant".to_owned() } else { tenants.join(", ") }
+        );
+        for left_out in &self.without {
+            text.push_str(&format!("left out: {left_out}\n"));
+        }
+        text
     }
 }
 
@@ -156,12 +166,15 @@ impl Rendered for KeysOverview {
             ]);
         }
         text.push_str(&table(&rows));
-        let mut rows = vec![vec!["tenant".into(), "vault".into(), "wraps".into()]];
-        for v in &self.vaults {
-            rows.push(vec![v.tenant.to_string(), v.vault.to_string(), v.wraps.to_string()]);
+        text.push_str(&table(&self.vault_rows()));
+        text.push_str(&format!("new vaults open for: {}\n", self.operators.join(", ")));
+        for gone in &self.removed {
+            text.push_str(&format!("removed: {gone} (what he could read before, he may have copied)\n"));
         }
-        text.push_str(&table(&rows));
-        text.push_str(&format!("backups open for: {}\n", self.operators.join(", ")));
+        text.push_str(&match self.kit_confirmed {
+            Some(at) => format!("recovery kit confirmed on {at}\n"),
+            None => "recovery kit NEVER CONFIRMED: `lifeboat keys confirm --kit FILE`\n".to_owned(),
+        });
         text.push_str(if self.host_can_read {
             "this host CAN READ its tenants' backups (drill identity)\n"
         } else {
@@ -174,9 +187,34 @@ impl Rendered for KeysOverview {
     }
 }
 
-impl Rendered for Rewrapped {
-    fn text(&self) -> String {
-        let names: Vec<&str> = self.tenants.iter().map(|t| t.as_str()).collect();
-        format!("Wrapped again to {} operators: {}.\n", self.operators, names.join(", "))
+impl KeysOverview {
+    fn vault_rows(&self) -> Vec<Vec<String>> {
+        let mut rows =
+            vec![["tenant", "vault", "in force", "snapshots", "opens for"].map(str::to_owned).to_vec()];
+        for v in &self.vaults {
+            let mut names: Vec<String> = v.opens_for.iter().map(|r| self.name(r)).collect();
+            if v.unknown > 0 {
+                names.push(format!("{} wraps of others", v.unknown));
+            }
+            rows.push(vec![
+                v.tenant.to_string(),
+                v.vault.to_string(),
+                if v.in_force { "yes" } else { "-" }.to_owned(),
+                v.snapshots.to_string(),
+                names.join(", "),
+            ]);
+        }
+        rows
+    }
+
+    /// Returns a recipient short enough for a table, and what it is besides an operator.
+    fn name(&self, recipient: &str) -> String {
+        let tail: String = recipient.chars().skip(recipient.chars().count().saturating_sub(6)).collect();
+        let head: String = recipient.chars().take(10).collect();
+        match () {
+            () if self.drill.as_deref() == Some(recipient) => "this host (drills)".to_owned(),
+            () if self.removed.iter().any(|r| r == recipient) => format!("{head}…{tail} (removed)"),
+            () => format!("{head}…{tail}"),
+        }
     }
 }

@@ -10,15 +10,14 @@ use crate::component::files::NextIndex;
 use crate::config::{Part, Tenant};
 use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
-use crate::id::{ComponentName, SnapshotId, TenantName};
+use crate::id::{ComponentName, SnapshotId};
 use crate::ops::appliance::Appliance;
+use crate::ops::keys::vaults;
 use crate::ops::{state, tampered};
 use crate::repo;
 use crate::repo::extent::StreamRecord;
-use crate::repo::history::{History, Seen};
-use crate::repo::repository::Repository;
+use crate::repo::history::Seen;
 use crate::repo::snapshot::{SnapshotOptions, SnapshotWriter};
-use crate::repo::vault::Vault;
 use crate::repo::writer::SpoolOptions;
 use crate::store::LockedStore;
 
@@ -58,10 +57,11 @@ impl<'a> Night<'a> {
     ) -> Result<Night<'a>> {
         let folder = appliance.state.tenant(&tenant.name)?;
         let mut seen: Seen = state::read_json(&folder.join("seen.json"))?.unwrap_or_default();
+        let head_before = seen.head.clone();
         let faults = seen.advance(&appliance.repo, &appliance.trust, &tenant.name).await?;
         let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let repo = locks::repository(appliance, tenant.policy.lock, &folder, &mut warnings)?;
-        let vault = ensure_vault(appliance, &repo, &tenant.name).await?;
+        let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
         let writer = SnapshotWriter::begin(SnapshotOptions {
             repo: repo.clone(),
             trust: Arc::new(appliance.trust.clone()),
@@ -239,18 +239,4 @@ fn fail(outcome: &mut ComponentOutcome, e: Error) {
 
 fn error_copy(e: &Error) -> Error {
     Error::new(e.kind(), e.to_string())
-}
-
-/// Returns the tenant's vault: as remembered, as its newest receipt has it, or a new one.
-async fn ensure_vault(appliance: &Appliance, repo: &Repository, tenant: &TenantName) -> Result<Vault> {
-    if let Some(vault) = appliance.vault(tenant)? {
-        return Ok(vault);
-    }
-    let history = History::load(&appliance.repo, &appliance.trust, tenant, None).await?;
-    let vault = match history.snapshots.last() {
-        Some(newest) => Vault::of_receipt(&newest.receipt)?,
-        None => Vault::create(repo, tenant, &appliance.operators()?).await?,
-    };
-    appliance.remember_vault(tenant, &vault)?;
-    Ok(vault)
 }

@@ -20,6 +20,14 @@ pub enum Fault {
         /// What is wrong with it.
         what: String,
     },
+    /// A receipt that its host's key signed after the end that the operators signed for that key. It counts for
+    /// nothing, as they said; no alarm.
+    Ended {
+        /// Its snapshot.
+        snapshot: SnapshotId,
+        /// Whose key, and which number.
+        what: String,
+    },
     /// A receipt of a later format; what it names counts as live.
     TooNew {
         /// Its snapshot.
@@ -83,6 +91,7 @@ impl Fault {
     pub fn word(&self) -> &'static str {
         match self {
             Fault::Unverifiable { .. } => "unverifiable",
+            Fault::Ended { .. } => "ended",
             Fault::TooNew { .. } => "too-new",
             Fault::Missing { .. } => "missing",
             Fault::Fork { .. } => "fork",
@@ -98,6 +107,7 @@ impl Fault {
     pub fn snapshot(&self) -> Option<&SnapshotId> {
         match self {
             Fault::Unverifiable { snapshot, .. }
+            | Fault::Ended { snapshot, .. }
             | Fault::TooNew { snapshot, .. }
             | Fault::Unlinked { snapshot, .. }
             | Fault::Orphan { snapshot }
@@ -112,16 +122,18 @@ impl Fault {
         matches!(self, Fault::Unverifiable { kind: Kind::NotFound, .. })
     }
 
-    /// Tells whether somebody must look, and prune must stop; a run that died is neither.
+    /// Tells whether somebody must look, and prune must stop; a run that died, or what the operators ended, is neither.
     pub fn is_alarm(&self) -> bool {
-        !matches!(self, Fault::Orphan { .. })
+        !matches!(self, Fault::Orphan { .. } | Fault::Ended { .. })
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::Unverifiable { what, .. } | Fault::TooNew { what, .. } => f.write_str(what),
+            Fault::Unverifiable { what, .. } | Fault::Ended { what, .. } | Fault::TooNew { what, .. } => {
+                f.write_str(what)
+            }
             Fault::Missing { from, to } if from == to => write!(f, "receipt {from} is missing"),
             Fault::Missing { from, to } => write!(f, "receipts {from} to {to} are missing"),
             Fault::Fork { sequence, snapshots } => {
