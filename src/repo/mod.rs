@@ -14,6 +14,7 @@ pub mod extent;
 pub mod frame;
 pub mod history;
 pub mod keys;
+pub mod lease;
 pub mod manifest;
 pub mod object;
 pub mod pack;

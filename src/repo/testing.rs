@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, HostName, Sha256, SnapshotId, TenantName};
-use crate::store::{Body, Download, Entry, Kept, Key, Lock, Marker, PutMode, SharedStore, Store};
+use crate::store::{Body, Download, Entry, Kept, Key, Lock, Marker, PutMode, SharedStore, Store, Tag};
 
 use super::age_file::{Identities, Recipient, generate_identity};
 use super::certificate::{Certificate, Grant, Role, Trust, issue};
@@ -129,6 +129,24 @@ impl Store for Versioned {
         let entry = self.put(key, body, mode).await?;
         self.lock_until(key, entry.version.as_deref().unwrap(), lock).await?;
         Ok(entry)
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let objects = self.objects.lock().unwrap();
+        let newest = objects.get(key).and_then(|v| v.last()).filter(|(_, bytes)| bytes.is_some());
+        Ok(newest.map(|(name, _)| Tag::named(name)))
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let Body::Bytes(bytes) = body else { panic!("a lease is no file") };
+        let mut objects = self.objects.lock().unwrap();
+        let versions = objects.get_mut(key).filter(|v| Tag::named(&v[v.len() - 1].0) == *tag);
+        let versions = versions.ok_or_else(|| Error::new(Kind::Conflict, format!("{key} is another")))?;
+        let name = format!("v{}", versions.len());
+        versions.push((name.clone(), Some(bytes)));
+        Ok(Tag::named(&name))
     }
 
     async fn lock_until(&self, key: &Key, version: &str, lock: Lock) -> Result<()> {

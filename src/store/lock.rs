@@ -83,8 +83,17 @@ impl Kept {
 }
 
 /// The store's name for an object's present content; equal content may have another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Tag(pub(super) String);
+
+#[cfg(test)]
+impl Tag {
+    /// For stores of tests.
+    pub(crate) fn named(name: &str) -> Tag {
+        Tag(name.to_owned())
+    }
+}
 
 /// Stores an object, with a lock where one is given; see [`Store::put`] and [`Store::put_locked`].
 pub async fn put(

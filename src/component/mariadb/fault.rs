@@ -35,6 +35,7 @@ const HIDDEN: &str = "what the client said may quote data and is not shown: run 
 /// Returns the error of a client that ended badly.
 pub(super) fn of(exit: &Exit, what: impl fmt::Display) -> Error {
     let said = Said::read(&exit.stderr);
+    let killed = exit.code == 137 || exit.code == 143;
     let (text, hides) = match said.number {
         Some(n) if HARMLESS.contains(&n) => (format!("{what}: {}", said.line), false),
         Some(n) => match said.at_line {
@@ -42,7 +43,7 @@ pub(super) fn of(exit: &Exit, what: impl fmt::Display) -> Error {
             None => (format!("{what}: error {n}"), true),
         },
         None if exit.code == 127 => (format!("{what}: {}", said.line), false),
-        None if exit.code == 137 || exit.code == 143 => (format!("{what}: its client was killed"), false),
+        None if killed => (format!("{what}: its client was killed"), false),
         None if said.line.contains("insufficient privileges") => (format!("{what}: {}", said.line), false),
         None => (format!("{what}: client ended with exit code {}", exit.code), true),
     };
@@ -58,6 +59,8 @@ pub(super) fn of(exit: &Exit, what: impl fmt::Display) -> Error {
             .caused_by(Retry::Without(table))
             .hint("repair the table; until then a dump can only leave it out"),
         (Some(1051 | 1146 | 1205 | 1213 | 1412 | 2006 | 2013), _) => error.caused_by(Retry::Again),
+        // By the kernel for want of memory, or with its whole container, which the next attempt finds out.
+        (None, _) if killed => error.caused_by(Retry::Again),
         (Some(1044 | 1045 | 1698), _) => error.hint(
             "correct [database] user and password_file in the tenant's file; without them root's password is the \
              container's own, which may have been changed since it was made",

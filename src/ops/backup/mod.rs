@@ -6,6 +6,7 @@
 mod begin;
 mod carry;
 mod containers;
+mod lease;
 mod locks;
 mod outcome;
 mod sources;
@@ -14,6 +15,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use crate::config::Tenant;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
@@ -42,7 +44,7 @@ pub struct Request {
 /// What was tried last stands in the state folder either way.
 pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> {
     let started = appliance.around.now();
-    let result = unless_stopped(&appliance.around.stop, run(appliance, request, started)).await;
+    let result = alone(appliance, request, started).await;
     let result = result.map_err(|e| {
         let e = e.in_context(format!("backup of {}", request.tenant));
         match e.kind() {
@@ -58,11 +60,29 @@ pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> 
     result
 }
 
-async fn run(appliance: &Appliance, request: &Request, started: Timestamp) -> Result<Backed> {
-    let clock = Instant::now();
+/// Sees to it that nobody else backs the tenant up meanwhile: no process of this host, and where leases work, no other host.
+async fn alone(appliance: &Appliance, request: &Request, started: Timestamp) -> Result<Backed> {
     let tenant = appliance.config.tenant(&request.tenant)?;
     refuse_hold(appliance, &request.tenant)?;
     let _lock = appliance.state.lock(&request.tenant)?;
+    let stop = &appliance.around.stop;
+    let mut lease = unless_stopped(stop, lease::take(appliance, &request.tenant)).await?;
+    let work = unless_stopped(stop, run(appliance, tenant, request, started));
+    let mut result = lease.during(work).await;
+    let trouble = lease.release().await;
+    if let Ok(backed) = &mut result {
+        backed.warnings.extend(trouble);
+    }
+    result
+}
+
+async fn run(
+    appliance: &Appliance,
+    tenant: &Tenant,
+    request: &Request,
+    started: Timestamp,
+) -> Result<Backed> {
+    let clock = Instant::now();
     let mut night = Night::begin(appliance, tenant, request, started).await?;
 
     let mut components = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Two runs, no clock: the first signs a void mark that names the receipts it forgets and the packs that nobody may
 //! reuse; a later one removes these packs once every host that may write has committed a receipt that saw the mark.
-//! Owns the order of these steps. What is kept is decided in [`retention`], what may go in [`plan`].
+//! Owns the order of these steps. What is kept is decided in [`retention`], what may go in [`plan`](mod@plan).
 
 pub mod plan;
 pub mod retention;
