@@ -95,8 +95,40 @@ impl Appliance {
             None => state.membership()?.map(|m| m.pin),
         };
         let repo = Repository::open(store, pin).await?;
+        if pin.is_none() {
+            around.monitor.problem(&Error::new(
+                Kind::Forged,
+                format!(
+                    "this host has no pin: whatever repository lies in {} is believed; set `[repository] pin` to the recovery kit's, \
+                     or run `lifeboat keys certify --kit KIT`",
+                    repo.store().address()
+                ),
+            ));
+        }
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })
+    }
+
+    /// Refuses a recovery kit of another repository; files that are no kit say nothing of it.
+    pub fn compare_kit(&self, file: &Path) -> Result<()> {
+        if file == Path::new("-") {
+            return Ok(());
+        }
+        match Kit::read(file) {
+            Ok(kit) if kit.pin != self.repo.hash() => {
+                let what = format!(
+                    "{} is of repository {}, and {} holds {}",
+                    file.display(),
+                    kit.repository,
+                    self.store().address(),
+                    self.repo.id()
+                );
+                Err(Error::new(Kind::Forged, what).hint(
+                    "another repository lies there, or somebody replaced it, or this is the wrong sheet",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens the repository that a recovery kit describes, without any configuration or state of this host.

@@ -19,7 +19,7 @@ use crate::ops::probe::{self, Outcome, Protection, Trial};
 use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file;
 use crate::repo::certificate::{self, Certificate, Grant, Role, Trust};
-use crate::repo::repository::Repository;
+use crate::repo::repository::{Draft, Repository};
 use crate::repo::sign::SigningKey;
 use crate::store::SharedStore;
 
@@ -28,8 +28,10 @@ use crate::store::SharedStore;
 pub enum Drills {
     /// On this host: it gets an identity that reads its tenants' backups.
     Here,
-    /// On another machine, or on this one when an operator unlocks them.
-    NotAlone,
+    /// On another machine.
+    Elsewhere,
+    /// On this host, when an operator unlocks them.
+    Unlocked,
 }
 
 /// What `init` is told.
@@ -72,11 +74,13 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     let store = place::open_untried(&config.machine, true).await?;
     let warnings = try_store(&state, &store, around).await?;
     let keys = make_keys(&config.machine, &options)?;
-    let kit_file = KitFile::reserve(&options.kit)?;
+    let mut kit_file = KitFile::reserve(&options.kit)?;
 
-    let repo = Repository::create(store, keys.root.public(), around.now(), rand::random()).await?;
-    let kit = keys.kit(&repo, &config.machine, around)?;
-    kit_file.write(&kit)?;
+    // The sheet first: a repository whose root key nobody has could never be used, nor perhaps removed.
+    let draft = Repository::draft(keys.root.public(), around.now(), rand::random())?;
+    kit_file.write(&keys.kit(&draft, &config.machine, around)?)?;
+    let repo = draft.create(store).await?;
+    kit_file.keep();
     keep_host_keys(&state, &keys)?;
     let tenants: Vec<TenantName> = config.tenants().map(|t| t.name.clone()).collect();
     certify(&repo, &state, &keys.root, config, &[], around).await?;
@@ -87,6 +91,7 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
         operators: keys.operators.clone(),
         drill: keys.drill.as_ref().map(|(_, recipient)| recipient.clone()),
         removed: Vec::new(),
+        drills_elsewhere: options.drills == Drills::Elsewhere,
         kit_confirmed: None,
     })?;
     Ok(Made {
@@ -205,7 +210,7 @@ fn make_keys(machine: &Machine, options: &Options) -> Result<Keys> {
 }
 
 impl Keys {
-    fn kit(&self, repo: &Repository, machine: &Machine, around: &Surroundings) -> Result<Kit> {
+    fn kit(&self, repo: &Draft, machine: &Machine, around: &Surroundings) -> Result<Kit> {
         // The text form is a comment line and the key; the sheet holds the key alone.
         let root_secret = self.root_text.expose_secret().lines().nth(1).unwrap_or_default();
         let place = place::of(machine)?;
@@ -215,7 +220,7 @@ impl Keys {
             store: place.address.to_string(),
             endpoint: place.endpoint,
             region: place.region,
-            root_public: repo.root().to_string(),
+            root_public: self.root.public().to_string(),
             root_secret: Some(SecretString::from(root_secret.to_owned())),
             identities: self.identity.iter().cloned().collect(),
             made: around.now(),
@@ -275,7 +280,7 @@ fn refuse_kit_on_host(kit: &Path, config: &Config) -> Result<()> {
 /// The kit's place, taken before the repository exists, so that no repository is made whose kit cannot be kept.
 struct KitFile<'a> {
     path: &'a Path,
-    written: bool,
+    needed: bool,
 }
 
 impl<'a> KitFile<'a> {
@@ -288,20 +293,23 @@ impl<'a> KitFile<'a> {
             .open(path)
             .context(Kind::Io, format_args!("recovery kit {}", path.display()))
             .map_err(|e| e.hint("name a file that does not exist, best on a device that leaves this host"))?;
-        Ok(KitFile { path, written: false })
+        Ok(KitFile { path, needed: false })
     }
 
-    fn write(mut self, kit: &Kit) -> Result<()> {
-        state::write_private(self.path, kit.to_text().expose_secret().as_bytes())?;
-        self.written = true;
-        Ok(())
+    fn write(&mut self, kit: &Kit) -> Result<()> {
+        state::write_private(self.path, kit.to_text().expose_secret().as_bytes())
+    }
+
+    /// Keeps the sheet: its repository is there.
+    fn keep(mut self) {
+        self.needed = true;
     }
 }
 
 impl Drop for KitFile<'_> {
     fn drop(&mut self) {
-        if !self.written {
-            // An empty sheet helps nobody; what cannot be removed is merely empty.
+        if !self.needed {
+            // A sheet without its repository helps nobody; one that cannot be removed opens nothing.
             drop(std::fs::remove_file(self.path));
         }
     }

@@ -157,6 +157,7 @@ pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repositor
                 operators,
                 drill: None,
                 removed: Vec::new(),
+                drills_elsewhere: false,
                 kit_confirmed: None,
             };
             state.join(&membership)?;

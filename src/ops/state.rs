@@ -33,6 +33,9 @@ pub struct Membership {
     /// The recipients of operators who were removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
+    /// Whether `init` was told that drills run on another machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drills_elsewhere: bool,
     /// When somebody showed, to this host, that the recovery kit can be read and opens what is sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kit_confirmed: Option<Timestamp>,
@@ -180,7 +183,8 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     use std::io::Write;
     let about = || path.display().to_string();
-    let dir = path.parent().unwrap_or(Path::new("."));
+    // A bare name has an empty parent.
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).context(Kind::Io, about())?;
     file.write_all(bytes).context(Kind::Io, about())?;
     file.as_file().sync_all().context(Kind::Io, about())?;

@@ -25,6 +25,37 @@ struct Shape {
     created: Timestamp,
 }
 
+/// A repository that is not written yet.
+pub struct Draft {
+    shape: Shape,
+    bytes: Vec<u8>,
+}
+
+impl Draft {
+    /// Returns its identity.
+    pub fn id(&self) -> &RepositoryId {
+        &self.shape.repository
+    }
+
+    /// Returns the hash of its `lifeboat.json`.
+    pub fn hash(&self) -> Sha256 {
+        Sha256::of(&self.bytes)
+    }
+
+    /// Writes it into a store that has none; [`Kind::Conflict`] where one is there.
+    pub async fn create(self, store: SharedStore) -> Result<Repository> {
+        let hash = self.hash();
+        object::put_once(&*store, &keys::repository(), self.bytes.into()).await.map_err(|e| match e.kind() {
+            Kind::Conflict => {
+                Error::new(Kind::Conflict, format!("{} holds a repository already", store.address()))
+                    .hint("use another bucket or prefix; `lifeboat keys certify --kit KIT` lets this host write to it")
+            }
+            _ => e,
+        })?;
+        Ok(Repository::of(store, self.shape, hash))
+    }
+}
+
 /// An open repository: a store and the root of trust that its `lifeboat.json` names.
 #[derive(Debug, Clone)]
 pub struct Repository {
@@ -44,6 +75,11 @@ impl Repository {
         now: Timestamp,
         random: [u8; 16],
     ) -> Result<Repository> {
+        Repository::draft(root, now, random)?.create(store).await
+    }
+
+    /// Prepares a repository's `lifeboat.json`: its identity and hash are known before anything is written.
+    pub fn draft(root: &PublicKey, now: Timestamp, random: [u8; 16]) -> Result<Draft> {
         let shape = Shape {
             format: object::FORMAT,
             kind: "repository".to_owned(),
@@ -52,15 +88,7 @@ impl Repository {
             created: whole_seconds(now),
         };
         let bytes = object::encode(&shape)?;
-        let hash = Sha256::of(&bytes);
-        object::put_once(&*store, &keys::repository(), bytes.into()).await.map_err(|e| match e.kind() {
-            Kind::Conflict => {
-                Error::new(Kind::Conflict, format!("{} holds a repository already", store.address()))
-                    .hint("use another bucket or prefix, or `lifeboat recover` to work with this one")
-            }
-            _ => e,
-        })?;
-        Ok(Repository::of(store, shape, hash))
+        Ok(Draft { shape, bytes })
     }
 
     /// Opens the repository; with `pin`, only the one whose `lifeboat.json` has this hash.

@@ -29,7 +29,11 @@ pub(super) async fn init(call: &Call<'_>, args: &InitArgs) -> Result<u8> {
     };
     let options = Options {
         kit: args.kit.clone(),
-        drills: if drills == DrillsRun::Here { Drills::Here } else { Drills::NotAlone },
+        drills: match drills {
+            DrillsRun::Here => Drills::Here,
+            DrillsRun::Elsewhere => Drills::Elsewhere,
+            DrillsRun::Unlocked => Drills::Unlocked,
+        },
         operators: args.operator.clone(),
     };
     let made = init::init(&config, options, &call.around()).await?;

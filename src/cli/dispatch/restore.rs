@@ -19,6 +19,7 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
         Some(path) => call.reading(Appliance::from_kit(&Kit::read(path)?, call.around())).await?,
         None => call.appliance().await?,
     };
+    args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
     let request = Request {
         tenant: args.tenant.clone(),
         which: args.snapshot.clone(),

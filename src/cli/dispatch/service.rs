@@ -8,8 +8,10 @@ use tokio::net::TcpListener;
 use super::{Call, DONE};
 use crate::cli::args::{DiscoverArgs, ServeArgs};
 use crate::cli::render::{Rendered, print_out};
+use crate::config::DrillPlace;
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::discover;
+use crate::ops::state::State;
 use crate::service::verbs::Verbs;
 use crate::service::{Clock, Patience, Service, SystemClock};
 
@@ -71,7 +73,12 @@ pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8>
 }
 
 pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
-    let config = Arc::new(call.config()?);
+    let mut config = call.config()?;
+    let members = State::open(&config.machine.state_dir)?.membership()?;
+    if config.machine.drills == DrillPlace::AsInitSaid && members.is_some_and(|m| m.drills_elsewhere) {
+        config.machine.drills = DrillPlace::Elsewhere;
+    }
+    let config = Arc::new(config);
     let address = match &args.listen {
         Some(text) => {
             text.parse().context(Kind::Usage, format_args!("{text:?} is not an address with a port"))?

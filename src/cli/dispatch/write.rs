@@ -27,6 +27,20 @@ struct NotBacked {
     hint: Option<String>,
 }
 
+/// A tenant on hold, which a run over all tenants passes by.
+#[derive(Debug, Serialize)]
+struct PassedBy {
+    tenant: TenantName,
+    until: jiff::Timestamp,
+    reason: String,
+}
+
+impl Rendered for PassedBy {
+    fn text(&self) -> String {
+        format!("{}: not backed up, on hold until {}: {}\n", self.tenant, self.until, self.reason)
+    }
+}
+
 pub(super) async fn backup(call: &Call<'_>, args: &BackupArgs) -> Result<u8> {
     let appliance = call.appliance().await?;
     let tenants = appliance.tenants(&args.tenants)?;
@@ -41,6 +55,13 @@ pub(super) async fn backup(call: &Call<'_>, args: &BackupArgs) -> Result<u8> {
         args.pin.as_deref().map(|t| hold::parse_time(t, appliance.around.now())).transpose()?;
     let mut worst = DONE;
     for tenant in tenants {
+        // Who names a tenant on hold is told so as an error; a run over all passes it by, as the service does.
+        if args.tenants.is_empty()
+            && let Some(hold) = appliance.state.hold(&tenant, appliance.around.now())?
+        {
+            call.output.result(&PassedBy { tenant, until: hold.until, reason: hold.reason });
+            continue;
+        }
         let request = Request {
             tenant: tenant.clone(),
             trigger: Trigger::Manual,

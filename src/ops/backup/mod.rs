@@ -54,7 +54,9 @@ pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> 
             _ => e,
         }
     });
-    if !matches!(&result, Err(e) if e.kind() == Kind::Locked) {
+    // A backup that is not due, or runs elsewhere, did not fail.
+    let on_hold = appliance.state.hold(&request.tenant, started).is_ok_and(|h| h.is_some());
+    if !on_hold && !matches!(&result, Err(e) if e.kind() == Kind::Locked) {
         outcome::remember_attempt(appliance, request, started, &result)?;
     }
     result

@@ -13,6 +13,9 @@ use super::plan::{no_container, own};
 /// How long a fresh server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
+/// A stamp's date and time, to the second: `20261123t020000`.
+const STAMP_CHARS: usize = 15;
+
 /// Loads the database and puts it in its place; what was there is kept in a database with a dated name.
 pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
     let record: DatabaseRecord = own(envelope)?;
@@ -27,7 +30,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
 
     let there = mariadb::has_tables(&server, &record.database).await?;
     let name = match there {
-        true => format!("{}_r{}", record.database, &work.stamp[..15]),
+        true => dated(&record.database, "_r", &work.stamp),
         // An official image makes the database, empty, at its first start.
         false => record.database.clone(),
     };
@@ -49,6 +52,18 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     drop(unbroken);
     let rows: u64 = record.tables.values().filter_map(|t| t.rows).sum();
     Ok(format!("{} tables, {rows} rows in database {live}, digest equal", record.tables.len()))
+}
+
+/// Names a database beside `base`: without the date of an earlier restore, and never longer than MariaDB takes.
+fn dated(base: &str, word: &str, stamp: &str) -> String {
+    /// MariaDB's limit, in characters.
+    const LONGEST: usize = 64;
+    let stamp = &stamp[..STAMP_CHARS];
+    let is_stamp = |s: &str| s.len() == STAMP_CHARS && s.bytes().all(|b| b.is_ascii_digit() || b == b't');
+    let plain = base.rsplit_once("_r").filter(|(_, end)| is_stamp(end)).map_or(base, |(plain, _)| plain);
+    let room = LONGEST - word.len() - STAMP_CHARS;
+    let plain: String = plain.chars().take(room).collect();
+    format!("{plain}{word}{stamp}")
 }
 
 /// Loads the dump into a new database and compares it with what was recorded.
@@ -77,7 +92,7 @@ async fn take_place(
     staged: &str,
 ) -> Result<String> {
     let live = &record.database;
-    let aside = format!("{live}_before_{}", &work.stamp[..15]);
+    let aside = dated(live, "_before_", &work.stamp);
     match mariadb::swap(server, live, staged, &aside).await {
         Ok(swapped) => {
             work.aside.push(format!("{} tables in database {}", swapped.moved_aside, swapped.aside));
@@ -102,4 +117,21 @@ pub(super) async fn ensure_site_user(work: &Work<'_>, container: &str, user: New
         credentials: Credentials::Container,
     };
     mariadb::create_user(&server, &user).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: &str = "20261123t131720z-660f612a";
+
+    #[test]
+    fn databases_of_restore_after_restore_keep_one_date_and_fit() {
+        let once = dated("_f6d1a2b3c4d5e6f7", "_r", STAMP);
+        assert_eq!(once, "_f6d1a2b3c4d5e6f7_r20261123t131720");
+        assert_eq!(dated(&once, "_r", "20261124t131733z-1"), "_f6d1a2b3c4d5e6f7_r20261124t131733");
+        assert_eq!(dated("my_report", "_before_", STAMP), "my_report_before_20261123t131720");
+        let long = "ü".repeat(64);
+        assert_eq!(dated(&long, "_before_", STAMP).chars().count(), 64);
+    }
 }

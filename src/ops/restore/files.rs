@@ -18,7 +18,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     let record: Record = own(envelope)?;
     let sites = sites_folder(work, envelope).await?;
     let folder = sites.join(&envelope.site);
-    std::fs::create_dir_all(&sites).context(Kind::Io, sites.display())?;
+    let fresh = make_fresh(&sites)?;
     let monitor = std::sync::Arc::clone(&work.appliance.around.monitor);
     let list = work.stream(ComponentName::Files, "list")?;
     let tar = work.stream(ComponentName::Files, "tar")?;
@@ -32,8 +32,24 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
         .await
         .context(Kind::Bug, "swap of files")??;
     work.aside.extend(aside.map(|p| format!("site folder {}", p.display())));
+    if fresh {
+        give_to_owner_of(&folder, &sites)?;
+    }
     common_files(work, &sites).await?;
     Ok(format!("{} files, every hash equal, in {}", totals.files, folder.display()))
+}
+
+/// Makes the folder of sites where it is missing, and tells whether nothing is in it: then nobody has set its owner yet.
+fn make_fresh(sites: &Path) -> Result<bool> {
+    std::fs::create_dir_all(sites).context(Kind::Io, sites.display())?;
+    Ok(std::fs::read_dir(sites).context(Kind::Io, sites.display())?.next().is_none())
+}
+
+/// A new volume belongs to root, and Frappe writes into it as the site's owner.
+fn give_to_owner_of(site: &Path, sites: &Path) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = std::fs::metadata(site).context(Kind::Io, site.display())?;
+    std::os::unix::fs::chown(sites, Some(owner.uid()), Some(owner.gid())).context(Kind::Io, sites.display())
 }
 
 async fn sites_folder(work: &Work<'_>, envelope: &Envelope) -> Result<PathBuf> {
