@@ -169,7 +169,11 @@ async fn routines_that_the_user_may_not_read_are_named() {
     let scope = Scope::new("routines").await;
     let server = started(&scope, "db", &[]).await;
     fill(&server, "odd", ODD);
-    let new = NewUser { user: "site".into(), password: SecretString::from("s'p\\w"), database: "odd".into() };
+    let new = NewUser {
+        user: "site".into(),
+        password: SecretString::from("s'p\\w"),
+        databases: vec!["odd".into()],
+    };
     mariadb::create_user(&server, &new).await.unwrap();
     let site = user(&server, "site", "s'p\\w");
     let (_, completion, record) = whole(dump(source(&site, "odd")).await.unwrap()).await;
@@ -199,7 +203,7 @@ async fn accounts_come_back_with_their_passwords_for_every_address() {
     assert_eq!(record.users.len(), 1);
     assert!(!format!("{record:?}").contains("PASSWORD"));
     load(&to, "_1b", stream(bytes), &options()).await.unwrap();
-    mariadb::recreate_users(&to, &record.users, "_1a", "_1b").await.unwrap();
+    mariadb::recreate_users(&to, &record.users, "_1a", &["_1b"]).await.unwrap();
     let back = user(&to, "_1a", "pw1");
     let (_, completion, _) = whole(dump(source(&back, "_1b")).await.unwrap()).await;
     assert_eq!(completion.lacks, [] as [String; 0]);

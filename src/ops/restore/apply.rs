@@ -32,6 +32,8 @@ pub(super) struct Work<'a> {
     pub stamp: String,
     /// The database's name after the restore, where it is not the recorded one.
     pub new_database: Option<String>,
+    /// What kept it from taking the old one's place.
+    pub why_new_database: String,
     /// Databases made by this run that have not taken their place.
     pub staged_database: Option<(crate::component::mariadb::Server, String)>,
     pub aside: Vec<String>,
@@ -54,6 +56,7 @@ impl<'a> Work<'a> {
             made: Made::default(),
             stamp: appliance.around.now().strftime("%Y%m%dt%H%M%Sz").to_string(),
             new_database: None,
+            why_new_database: String::new(),
             staged_database: None,
             aside: Vec::new(),
             notes: Vec::new(),
@@ -75,19 +78,34 @@ impl<'a> Work<'a> {
         self.one(ComponentName::Database).await?;
         self.one(ComponentName::RedisQueue).await?;
         self.one(ComponentName::Files).await?;
+        super::files::point_to_new_database(self).await?;
         self.one(ComponentName::RedisCache).await?;
         self.start_apps().await
     }
 
     /// Returns a component's envelope, if the snapshot has it and it is wanted.
     pub fn envelope(&self, component: ComponentName) -> Result<Option<Envelope>> {
-        let record = self.opened.reader.components().iter().find(|c| c.component == component);
-        match record {
-            Some(r) if r.state != State::Failed && self.request.wants(component) => {
-                Envelope::parse(&r.record).map(Some)
-            }
-            _ => Ok(None),
+        match self.request.wants(component) {
+            true => self.recorded(component),
+            false => Ok(None),
         }
+    }
+
+    /// Returns a component's envelope, if the snapshot has it.
+    pub fn recorded(&self, component: ComponentName) -> Result<Option<Envelope>> {
+        let record = self.opened.reader.components().iter().find(|c| c.component == component);
+        let there = record.filter(|r| r.state != State::Failed);
+        there.map(|r| Envelope::parse(&r.record)).transpose()
+    }
+
+    /// Notes that the site's configuration names the new database now.
+    pub fn switched(&mut self, from: &str) {
+        let Some(to) = &self.new_database else { return };
+        self.staged_database = None;
+        self.aside.push(format!("database {from}, untouched"));
+        let why = &self.why_new_database;
+        self.notes
+            .push(format!("the site now uses database {to}, for views and the like cannot be moved ({why})"));
     }
 
     /// Opens a stream of a component.

@@ -41,13 +41,14 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     load(work, &server, &record, &name).await?;
     let unbroken = work.unbroken().await;
     let live = if there { take_place(work, &server, &record, &name).await? } else { name };
-    work.staged_database = None;
-    mariadb::recreate_users(&server, &record.users, &record.database, &live).await?;
+    // Until the site's configuration names the new database, the site goes on with the old one.
+    mariadb::recreate_users(&server, &record.users, &record.database, &[&live, &record.database]).await?;
     if work.request.into.is_some() {
         mariadb::end_sessions(&server, &live).await?;
     }
-    if live != record.database {
-        work.new_database = Some(live.clone());
+    match live == record.database {
+        true => work.staged_database = None,
+        false => work.new_database = Some(live.clone()),
     }
     drop(unbroken);
     let rows: u64 = record.tables.values().filter_map(|t| t.rows).sum();
@@ -99,10 +100,7 @@ async fn take_place(
             Ok(live.clone())
         }
         Err(e) if e.kind() == Kind::Conflict => {
-            work.aside.push(format!("database {live}, untouched"));
-            work.notes.push(format!(
-                "the site now uses database {staged}, for views and the like cannot be moved ({e})"
-            ));
+            work.why_new_database = e.to_string();
             Ok(staged.to_owned())
         }
         Err(e) => Err(e),

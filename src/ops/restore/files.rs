@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::component::files::{self, Record, Target};
 use crate::component::mariadb::{DatabaseRecord, NewUser};
 use crate::component::site::{self, SiteConfig};
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::id::ComponentName;
 use crate::ops::record::Envelope;
 use crate::ops::state;
@@ -32,6 +32,9 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
         .await
         .context(Kind::Bug, "swap of files")??;
     work.aside.extend(aside.map(|p| format!("site folder {}", p.display())));
+    if let Some(database) = work.envelope(ComponentName::Database)? {
+        work.switched(&own::<DatabaseRecord>(&database)?.database);
+    }
     if fresh {
         give_to_owner_of(&folder, &sites)?;
     }
@@ -75,12 +78,7 @@ async fn configure(work: &mut Work<'_>, staged: &Path, live: &Path) -> Result<()
     work.notes.extend(merged.notes);
     let mut config = merged.config;
     if let Some(name) = &work.new_database {
-        // Frappe 15 logs in under the database's name unless db_user says otherwise.
-        let user = config.db_user().map(str::to_owned);
-        config.set("db_name", name.as_str());
-        if let Some(user) = user {
-            config.set("db_user", user);
-        }
+        rename_database(&mut config, name);
     }
     if work.request.into.is_some() && !work.request.live {
         let removed = site::mute(&mut config, &format!("http://{}.invalid", work.request.target()));
@@ -92,6 +90,38 @@ async fn configure(work: &mut Work<'_>, staged: &Path, live: &Path) -> Result<()
     rewrite(&path, &config.to_json()?)
 }
 
+/// Frappe 15 logs in under the database's name unless `db_user` says otherwise.
+fn rename_database(config: &mut SiteConfig, name: &str) {
+    let user = config.db_user().map(str::to_owned);
+    config.set("db_name", name);
+    if let Some(user) = user {
+        config.set("db_user", user);
+    }
+}
+
+/// Points the living site to the database that was restored without its files, where that has a name of its own.
+pub(super) async fn point_to_new_database(work: &mut Work<'_>) -> Result<()> {
+    let (Some(name), false) = (work.new_database.clone(), work.request.wants(ComponentName::Files)) else {
+        return Ok(());
+    };
+    let Some(database) = work.envelope(ComponentName::Database)? else { return Ok(()) };
+    let old = own::<DatabaseRecord>(&database)?.database;
+    let unknown = || {
+        Error::new(Kind::Conflict, format!("where the site lies that is to use database {name} is not known"))
+            .hint("restore database and files together")
+    };
+    let files = work.recorded(ComponentName::Files)?.ok_or_else(unknown)?;
+    let path = sites_folder(work, &files).await?.join(&files.site).join("site_config.json");
+    let bytes = state::read_if_there(&path)?.ok_or_else(unknown)?;
+    let mut config = SiteConfig::parse(&bytes).map_err(|e| e.in_context(path.display()))?;
+    rename_database(&mut config, &name);
+    ensure_user(work, &config).await?;
+    let _unbroken = work.unbroken().await;
+    rewrite(&path, &config.to_json()?)?;
+    work.switched(&old);
+    Ok(())
+}
+
 async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
     let Some(envelope) = work.envelope(ComponentName::Database)? else { return Ok(()) };
     let record: DatabaseRecord = own(&envelope)?;
@@ -100,19 +130,26 @@ async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
     else {
         return Ok(());
     };
-    let database = work.new_database.clone().unwrap_or(record.database);
-    let user = NewUser { user: user.to_owned(), password, database };
+    let databases = work.new_database.iter().cloned().chain([record.database]).collect();
+    let user = NewUser { user: user.to_owned(), password, databases };
     super::database::ensure_site_user(work, &work.naming.container(&spec.name), user).await
 }
 
-/// Replaces a small file's content, keeping its owner and mode.
+/// Replaces a small file's content whole or not at all, keeping its owner and mode.
 fn rewrite(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
+    use std::os::unix::fs::{MetadataExt, fchown};
     let about = || path.display().to_string();
+    let old = std::fs::metadata(path).context(Kind::Io, about())?;
+    let folder = path.parent().ok_or_else(|| Error::new(Kind::Bug, format!("{} has no folder", about())))?;
     let mut file =
-        std::fs::File::options().write(true).truncate(true).open(path).context(Kind::Io, about())?;
+        tempfile::Builder::new().prefix(".lifeboat-").tempfile_in(folder).context(Kind::Io, about())?;
     file.write_all(content).context(Kind::Io, about())?;
-    file.sync_all().context(Kind::Io, about())
+    fchown(file.as_file(), Some(old.uid()), Some(old.gid())).context(Kind::Io, about())?;
+    file.as_file().set_permissions(old.permissions()).context(Kind::Io, about())?;
+    file.as_file().sync_all().context(Kind::Io, about())?;
+    file.persist(path).map_err(|e| e.error).context(Kind::Io, about())?;
+    std::fs::File::open(folder).and_then(|f| f.sync_all()).context(Kind::Io, about())
 }
 
 /// Puts the bench's common files back where they are gone; those that are there may be shared with other sites.
