@@ -35,6 +35,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_tracing(&cli);
     let output = Output::new(cli.json);
     match run_verb(&cli, &output) {
+        Ok(0) if render::is_output_lost() => ExitCode::from(Kind::Io.exit_code()),
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             output.error(&e);

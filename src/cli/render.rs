@@ -3,6 +3,7 @@
 //! A verb's outcome implements [`Rendered`]: its JSON is its serde form with a `verb` field, its text is for people.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -64,9 +65,28 @@ impl Output {
     }
 }
 
+/// Whether standard output failed for another reason than that its reader went away.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Tells whether something that was to be printed is lost.
+pub fn is_output_lost() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Writes to standard output; a reader that went away (`| head`) ends nothing but the output.
 pub fn print_out(text: &str) {
-    drop(std::io::stdout().write_all(text.as_bytes()));
+    let mut out = std::io::stdout();
+    if let Err(e) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && e.kind() != std::io::ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        print_err(&format!("error: standard output: {e}\n"));
+    }
+}
+
+/// Returns a name or text that others chose without what would steer a terminal or forge a line.
+pub fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 fn print_err(text: &str) {

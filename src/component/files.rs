@@ -16,7 +16,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Dump, SegmentId};
+use super::{Completion, Dump, SegmentId};
 use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::SharedMonitor;
 
@@ -88,6 +88,11 @@ pub struct Totals {
     pub bytes: u64,
     /// Bytes of contents that were not read again because the repository knew them.
     pub unread_bytes: u64,
+}
+
+/// Tells whether a dump that ended holds no file at all, as the mount point of a volume that is not mounted does.
+pub fn is_empty(completion: &Completion) -> bool {
+    completion.lacks.is_empty() && Record::parse(&completion.record).is_ok_and(|r| r.totals.files == 0)
 }
 
 /// Owner, mode and time of the root, which is no entry of its own tar.

@@ -114,7 +114,12 @@ fn toml_name(folder: &str, entry: &std::fs::DirEntry) -> Option<PathBuf> {
 }
 
 fn read_one(path: &Path) -> std::io::Result<String> {
-    if std::fs::metadata(path)?.len() > FILE_BYTES {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        // A FIFO would be waited for.
+        return Err(std::io::Error::other("is not a file"));
+    }
+    if about.len() > FILE_BYTES {
         return Err(std::io::Error::other("longer than a configuration file is"));
     }
     std::fs::read_to_string(path)

@@ -5,7 +5,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{Call, DONE};
 use crate::cli::args::{FilesArgs, FilesVerb, IdentityArgs};
-use crate::cli::render::{Rendered, bytes};
+use crate::cli::render::{Rendered, bytes, shown};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
 use crate::ops::appliance::{Appliance, read_identities};
@@ -53,7 +53,7 @@ impl Rendered for Listed {
         let time = jiff::Timestamp::from_second(self.mtime)
             .map_or_else(|_| String::new(), |t| t.strftime("%Y-%m-%d %H:%M").to_string());
         let size = if self.kind == "file" { bytes(self.size_bytes) } else { String::new() };
-        format!("{:<6} {:>9}  {time}  {}\n", self.kind, size, self.path)
+        format!("{:<6} {:>9}  {time}  {}\n", self.kind, size, shown(&self.path))
     }
 }
 

@@ -41,7 +41,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
             Ok((file, look)) if look.stamp.size_bytes >= OWN_SEGMENT_BYTES => self.large(file, path, &look),
             Ok((file, look)) => self.small(file, path, look),
             Err(e) => {
-                self.lack(path, &e.to_string());
+                self.lack_unless_gone(path, &e);
                 Ok(())
             }
         }

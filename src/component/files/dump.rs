@@ -5,6 +5,8 @@
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
+
 use super::beneath::{self, Found, Look, Step};
 use super::index::FileIndex;
 use super::list::{Keeping, Kept, Line};
@@ -140,6 +142,8 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let opened = beneath::open_folder(parent, name).and_then(|f| Ok((beneath::steps(&f)?, f)));
         match opened {
             Ok((steps, folder)) => self.folder(&folder, steps, path, depth + 1)?,
+            // Without its folder nothing of it is there any more.
+            Err(Errno::NOENT) => {}
             Err(e) => self.lack(path, &format!("its content could not be read: {e}")),
         }
         Ok(())
@@ -154,7 +158,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let look = match beneath::look_at(parent, name) {
             Ok(look) => look,
             Err(e) => {
-                self.lack(path, &e.to_string());
+                self.lack_unless_gone(path, &e);
                 return Ok(None);
             }
         };
@@ -169,7 +173,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
                     self.totals.links += 1;
                     self.head(&look, path, EntryKind::Link { target }, None)?;
                 }
-                Err(e) => self.lack(path, &e.to_string()),
+                Err(e) => self.lack_unless_gone(path, &e),
             },
             Found::Other => {
                 let text =
@@ -187,6 +191,18 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let head = entry.head()?;
         self.pieces.bytes(&head)?;
         self.list.push(&Line { entry, sha256, head_bytes: length(&head) })
+    }
+
+    /// Names what could not be read. What was removed since its folder was listed does not lack: it is a site at work, and
+    /// the snapshot is of no single instant.
+    pub fn lack_unless_gone(&mut self, path: &[u8], e: &Errno) {
+        match *e {
+            Errno::NOENT => {
+                let name = String::from_utf8_lossy(path);
+                self.warnings.push(format!("{name} was removed while its folder was read"));
+            }
+            _ => self.lack(path, &e.to_string()),
+        }
     }
 
     pub fn lack(&mut self, path: &[u8], why: &str) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::component::files::NextIndex;
+use crate::component::files::{self, NextIndex};
 use crate::config::{Part, Tenant};
 use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
@@ -164,6 +164,18 @@ impl<'a> Night<'a> {
             }
         };
         match arrived {
+            Ok((_, completion, _)) if name == ComponentName::Files && files::is_empty(&completion) => {
+                let e = Error::new(
+                    Kind::Source,
+                    "the site's folder holds no file at all: is its volume mounted?",
+                )
+                .hint(
+                    "a site's folder always holds its configuration; see [files] path in the tenant's file",
+                );
+                monitor.problem(&error_copy(&e).in_context(name));
+                writer.failed(&e);
+                fail(outcome, e);
+            }
             Ok((streams, completion, envelope)) => {
                 self.remember_sizes(&streams);
                 outcome.read_bytes = streams.iter().map(|s| s.size_bytes).sum();
