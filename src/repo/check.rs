@@ -3,6 +3,13 @@
 //! Owns what is looked at on each level; L0 is what [`super::history`] calls committed. Knows nothing of what
 //! streams mean, of tenants' loads or of who is told.
 
+#![expect(dead_code, reason = "UNFINISHED: the parts below are not called yet")]
+
+pub mod finding;
+mod judge;
+mod known;
+mod signed;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

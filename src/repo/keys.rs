@@ -117,6 +117,12 @@ pub fn parse_wrap(tenant: &TenantName, vault: &VaultId, key: &Key) -> Option<Sha
     key.as_str().strip_prefix(&wraps(tenant, vault))?.strip_suffix(".age")?.parse().ok()
 }
 
+/// Reads the key of a wrap of any vault back to its hash.
+pub fn parse_any_wrap(tenant: &TenantName, key: &Key) -> Option<Sha256> {
+    let (vault, _) = key.as_str().strip_prefix(&format!("{TENANTS}{tenant}/keys/"))?.split_once('/')?;
+    parse_wrap(tenant, &vault.parse().ok()?, key)
+}
+
 /// Returns the prefix of a tenant's packs.
 pub fn packs(tenant: &TenantName) -> String {
     format!("{TENANTS}{tenant}/packs/")

@@ -112,6 +112,11 @@ impl PublicKey {
     }
 }
 
+/// Returns the trusted comment of a signature, unverified; none where these bytes are no signature.
+pub fn comment(signature: &[u8]) -> Option<String> {
+    parse_signature(signature).ok()?.trusted_comment().ok()
+}
+
 /// Parses a signature strictly: the crate's verification panics on a global signature that is too short.
 fn parse_signature(bytes: &[u8]) -> Result<SignatureBox> {
     let bad = |what: &str| Error::new(Kind::Forged, format!("not a minisign signature: {what}"));
