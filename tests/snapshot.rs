@@ -10,7 +10,7 @@ use lifeboat::error::{Error, Kind};
 use lifeboat::id::ComponentName;
 use lifeboat::repo::age_file::{Identities, generate_identity};
 use lifeboat::repo::certificate::{Role, Trust};
-use lifeboat::repo::check::{Depth, Finding, IntactCheck, readable};
+use lifeboat::repo::check::{Depth, Finding, IntactCheck, Wrong, readable};
 use lifeboat::repo::history::Fault;
 use lifeboat::repo::keys;
 use lifeboat::repo::manifest::State;
@@ -245,23 +245,23 @@ async fn checks_find_what_is_lost_and_what_is_damaged() {
     for depth in [Depth::Sizes, Depth::Hashes] {
         assert_eq!(intact(&bucket, &committed, depth).await, []);
     }
-    let kinds = |found: Vec<Finding>| found.into_iter().map(|f| f.kind).collect::<Vec<_>>();
+    let kinds = |found: Vec<Finding>| found.into_iter().map(|f| f.wrong).collect::<Vec<_>>();
 
     let whole = std::fs::read(&packs[0]).unwrap();
     damage(&packs[0]);
     assert_eq!(intact(&bucket, &committed, Depth::Sizes).await, [], "sizes alone do not show it");
-    assert_eq!(kinds(intact(&bucket, &committed, Depth::Hashes).await), [Kind::Damaged]);
+    assert_eq!(kinds(intact(&bucket, &committed, Depth::Hashes).await), [Wrong::Damaged]);
     let reader = bucket.reader(&committed).await.unwrap();
     let found = readable(&reader, &mut |_, _| Ok(())).await;
     assert!(
-        !found.is_empty() && found.iter().all(|f| f.kind == Kind::Damaged && f.component.is_some()),
+        !found.is_empty() && found.iter().all(|f| f.wrong == Wrong::Damaged && f.component.is_some()),
         "{found:?}"
     );
 
     std::fs::write(&packs[0], &whole[..100]).unwrap();
-    assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Kind::Damaged]);
+    assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Wrong::Damaged]);
     std::fs::remove_file(&packs[0]).unwrap();
-    assert_eq!(kinds(intact(&bucket, &committed, Depth::Hashes).await), [Kind::NotFound]);
+    assert_eq!(kinds(intact(&bucket, &committed, Depth::Hashes).await), [Wrong::Missing]);
     std::fs::write(&packs[0], &whole).unwrap();
 
     let snapshot = committed.receipt.snapshot.as_str();
@@ -269,14 +269,14 @@ async fn checks_find_what_is_lost_and_what_is_damaged() {
         let path = bucket.file(&format!("tenants/byrne/snapshots/{snapshot}.{suffix}"));
         let whole = std::fs::read(&path).unwrap();
         damage(&path);
-        assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Kind::Damaged], "{suffix}");
+        assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Wrong::Damaged], "{suffix}");
         assert_eq!(bucket.reader(&committed).await.err().unwrap().kind(), Kind::Damaged, "{suffix}");
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Kind::NotFound], "{suffix}");
+        assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Wrong::Missing], "{suffix}");
         std::fs::write(&path, whole).unwrap();
     }
     std::fs::remove_dir_all(bucket.file("tenants/byrne/keys")).unwrap();
-    assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Kind::NotFound]);
+    assert_eq!(kinds(intact(&bucket, &committed, Depth::Sizes).await), [Wrong::Missing]);
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn reading_to_the_end_finds_nothing_wrong_with_what_is_right_and_shows_all
     })
     .await;
     assert_eq!(found.len(), 1, "the verdict of whoever looked is a finding");
-    assert_eq!(found[0].to_string(), "no trailer");
+    assert_eq!(found[0].what, "no trailer");
     assert_eq!(seen, sample(0).iter().map(|p| p.bytes().len()).sum::<usize>());
     assert_eq!(ended, ["sql", "aof", "tar", "list"]);
 }

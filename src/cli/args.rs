@@ -14,6 +14,8 @@ macro_rules! after {
     };
 }
 
+mod check;
+mod copy;
 mod keys;
 mod prune;
 
@@ -24,6 +26,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::snapshots::Which;
 
+pub use check::CheckArgs;
+pub use copy::{CopyArgs, SourceArgs};
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
@@ -92,8 +96,11 @@ pub enum Verb {
     #[command(subcommand)]
     Files(FilesVerb),
     /// Verify what the store holds
-    #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check byrne --identity kit.txt"))]
+    #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check --read-data next/7\n  lifeboat check byrne --identity kit.txt"))]
     Check(CheckArgs),
+    /// Copy the repository to the second store, without any key
+    #[command(after_help = after!("  lifeboat copy --dry-run\n  lifeboat copy\n  lifeboat check --from-copy --read-data next/7"))]
+    Copy(CopyArgs),
     /// Restore a tenant into a fresh isolated one, prove it equal, time it, tear it down
     #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports"))]
     Drill(DrillArgs),
@@ -200,6 +207,8 @@ pub struct StatusArgs {
 pub struct SnapshotsArgs {
     /// Tenants; all in the repository when none is named
     pub tenants: Vec<TenantName>,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Options of `show`.
@@ -212,6 +221,8 @@ pub struct ShowArgs {
     pub snapshot: Which,
     #[command(flatten)]
     pub identity: IdentityArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Options of `hold`.
@@ -261,6 +272,8 @@ pub struct RestoreArgs {
     /// Without configuration or state: open the repository this kit describes
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Verbs below `files`.
@@ -288,6 +301,8 @@ pub struct FilesArgs {
     pub path: Option<String>,
     #[command(flatten)]
     pub identity: IdentityArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// What `files extract` takes.
@@ -298,21 +313,6 @@ pub struct ExtractArgs {
     /// The folder to write into; made when missing
     #[arg(long, value_name = "DIR")]
     pub to: PathBuf,
-}
-
-/// Options of `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Tenants; all in the repository when none is named
-    pub tenants: Vec<TenantName>,
-    /// Read every object and compare its hash (L1)
-    #[arg(long)]
-    pub read_data: bool,
-    /// Only the newest whole snapshot of each tenant
-    #[arg(long)]
-    pub latest: bool,
-    #[command(flatten)]
-    pub identity: IdentityArgs,
 }
 
 /// Options of `drill`.
@@ -328,6 +328,8 @@ pub struct DrillArgs {
     /// Also write the report (JSON and HTML) here
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
 /// Options of `probe`.

@@ -2,6 +2,8 @@
 //!
 //! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
 
+mod check;
+mod copy;
 mod doctor;
 mod drill;
 mod files;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Cli, ConfigVerb, Verb};
+use super::args::{Cli, ConfigVerb, SourceArgs, Verb};
 use super::progress::{JsonLines, Terminal};
 use super::render::{Output, Rendered};
 use crate::config::Config;
@@ -52,7 +54,8 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Snapshots(args) => call.reading(read::snapshots(&call, args)).await,
         Verb::Show(args) => call.reading(read::show(&call, args)).await,
         Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
-        Verb::Check(args) => call.reading(read::check(&call, args)).await,
+        Verb::Check(args) => call.reading(check::run(&call, args)).await,
+        Verb::Copy(args) => copy::run(&call, args).await,
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,
         Verb::Discover(args) => call.reading(service::discover(&call, args)).await,
@@ -83,6 +86,15 @@ impl Call<'_> {
     pub async fn appliance(&self) -> Result<Appliance> {
         let around = self.around();
         self.reading(Appliance::open(self.config()?, around)).await
+    }
+
+    /// Opens the repository of this host, or its copy in the second store.
+    pub async fn appliance_of(&self, source: SourceArgs) -> Result<Appliance> {
+        if !source.from_copy {
+            return self.appliance().await;
+        }
+        let around = self.around();
+        self.reading(Appliance::open_copy(self.config()?, around)).await
     }
 
     /// Waits for work that only reads, and ends at once when a stop is asked for.

@@ -34,6 +34,8 @@ pub struct Machine {
     pub drills: DrillPlace,
     /// How it prunes.
     pub prune: Prune,
+    /// The second store, where there is one.
+    pub copy: Option<CopyTo>,
     /// Whom to tell.
     pub notify: Notify,
     /// Where the service answers; always a loopback address.
@@ -58,6 +60,15 @@ pub enum DrillPlace {
     Unlocked,
     /// As `init` was answered.
     AsInitSaid,
+}
+
+/// The second store, and when it is written.
+#[derive(Debug, Clone)]
+pub struct CopyTo {
+    /// Where and how.
+    pub store: StoreConfig,
+    /// Whether the service copies a tenant after each of its backups.
+    pub after_backup: bool,
 }
 
 /// How this host prunes; whether it may stands in its certificate.
@@ -114,6 +125,10 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
             .unwrap_or(Size(2 << 30)),
         drills: drills(&raw.drills, c),
         prune: prune(&raw.prune, store.as_ref(), c),
+        copy: raw.copy.as_ref().and_then(|raw| {
+            let (store, after_backup) = store::check_copy(raw, store.as_ref(), c)?;
+            Some(CopyTo { store, after_backup })
+        }),
         notify: notify(&raw.notify, c),
         listen: c
             .parse("service.listen", &raw.service.listen, loopback)

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use fault::{Fault, Faults};
 pub use file::SourceFile;
 pub use load::Surroundings;
-pub use machine::{DrillPlace, Machine, Notify, Prune};
+pub use machine::{CopyTo, DrillPlace, Machine, Notify, Prune};
 pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
 pub use secret::{SecretRef, SecretUrl};
 pub use store::{Credentials, StoreAddress, StoreConfig};

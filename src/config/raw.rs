@@ -58,11 +58,12 @@ raw_tables! {
     Host {
         host: Text, state_dir: Text, store: Store, repository: Repository, operators: Operators, spool: Spool,
         restore: Restore, drills: Drills, notify: Notify, service: Service, docker: Docker,
-        prune: Prune,
+        prune: Prune, copy: Option<Store>,
     }
     Store {
         url: Text, endpoint: Text, region: Text, path_style: Option<Spanned<bool>>, access_key: Text,
         access_key_file: Text, secret_key: Text, secret_key_file: Text, upload_limit: Text, download_limit: Text,
+        after_backup: Option<Spanned<bool>>,
     }
     Repository { pin: Text }
     Prune {

@@ -1,4 +1,4 @@
-//! `[store]` of the host file: where snapshots go and what it takes to get there.
+//! `[store]` and `[copy]` of the host file: where snapshots go and what it takes to get there.
 //!
 //! Owns the spelling of store addresses. Knows no driver.
 
@@ -57,18 +57,60 @@ pub struct Credentials {
 
 /// Checks `[store]`; none where no address can be made of it.
 pub(super) fn check(raw: &raw::Store, c: &mut Checker<'_>) -> Option<StoreConfig> {
+    if let Some(after_backup) = &raw.after_backup {
+        let error = Error::new(Kind::Config, "unknown key").hint("it belongs to [copy] or [prune]");
+        c.fault(Some(&after_backup.span()), "store.after_backup", &error);
+    }
+    check_as("store", raw, c)
+}
+
+/// Checks `[copy]`, which may not be the store itself; returns it and whether the service copies after each backup.
+pub(super) fn check_copy(
+    raw: &raw::Store,
+    first: Option<&StoreConfig>,
+    c: &mut Checker<'_>,
+) -> Option<(StoreConfig, bool)> {
+    let copy = check_as("copy", raw, c)?;
+    if first.is_some_and(|first| is_same(&first.address, &copy.address)) {
+        let span = raw.url.as_ref().map(serde_spanned::Spanned::span);
+        let error = Error::new(Kind::Config, "the same place as [store], or within it: no second copy")
+            .hint("write another bucket or folder, best on another machine");
+        c.fault(span.as_ref(), "copy.url", &error);
+    }
+    Some((copy, raw.after_backup.as_ref().is_none_or(|b| *b.get_ref())))
+}
+
+/// Tells whether two addresses are one place, or one lies within the other.
+fn is_same(a: &StoreAddress, b: &StoreAddress) -> bool {
+    match (a, b) {
+        (StoreAddress::Local { path: a }, StoreAddress::Local { path: b }) => {
+            a.starts_with(b) || b.starts_with(a)
+        }
+        (
+            StoreAddress::S3 { bucket: a, prefix: p, endpoint: e, .. },
+            StoreAddress::S3 { bucket: b, prefix: q, endpoint: f, .. },
+        ) => {
+            let below = |p: &str, q: &str| p.is_empty() || q == p || q.starts_with(&format!("{p}/"));
+            (a, e) == (b, f) && (below(p, q) || below(q, p))
+        }
+        _ => false,
+    }
+}
+
+fn check_as(table: &str, raw: &raw::Store, c: &mut Checker<'_>) -> Option<StoreConfig> {
     let hint = "write url = \"s3://bucket/prefix\" or url = \"file:///srv/backup\"";
-    let url = c.require("store.url", &raw.url, hint, store_url);
+    let key = |name: &str| format!("{table}.{name}");
+    let url = c.require(&key("url"), &raw.url, hint, store_url);
     // Read whatever the address is, so that all faults are seen at once.
-    let endpoint = c.parse("store.endpoint", &raw.endpoint, endpoint);
-    let region = c.parse("store.region", &raw.region, not_empty).unwrap_or_else(|| "us-east-1".to_owned());
+    let endpoint = c.parse(&key("endpoint"), &raw.endpoint, endpoint);
+    let region = c.parse(&key("region"), &raw.region, not_empty).unwrap_or_else(|| "us-east-1".to_owned());
     let written = [&raw.access_key, &raw.access_key_file, &raw.secret_key, &raw.secret_key_file];
-    let credentials = credentials("store", written, c);
-    let upload_limit = c.parse("store.upload_limit", &raw.upload_limit, rate);
-    let download_limit = c.parse("store.download_limit", &raw.download_limit, rate);
+    let credentials = credentials(table, written, c);
+    let upload_limit = c.parse(&key("upload_limit"), &raw.upload_limit, rate);
+    let download_limit = c.parse(&key("download_limit"), &raw.download_limit, rate);
     let address = match url? {
         StoreUrl::Local(path) => {
-            refuse_s3_keys(raw, c);
+            refuse_s3_keys(table, raw, c);
             StoreAddress::Local { path }
         }
         StoreUrl::S3(bucket, prefix) => {
@@ -139,18 +181,19 @@ pub(super) fn credentials(
     Some(Credentials { access_key: access_key?, secret_key: secret_key? })
 }
 
-fn refuse_s3_keys(raw: &raw::Store, c: &mut Checker<'_>) {
+fn refuse_s3_keys(table: &str, raw: &raw::Store, c: &mut Checker<'_>) {
     let keys = [
-        ("store.endpoint", &raw.endpoint),
-        ("store.region", &raw.region),
-        ("store.access_key", &raw.access_key),
-        ("store.access_key_file", &raw.access_key_file),
-        ("store.secret_key", &raw.secret_key),
-        ("store.secret_key_file", &raw.secret_key_file),
+        ("endpoint", &raw.endpoint),
+        ("region", &raw.region),
+        ("access_key", &raw.access_key),
+        ("access_key_file", &raw.access_key_file),
+        ("secret_key", &raw.secret_key),
+        ("secret_key_file", &raw.secret_key_file),
     ];
     for (key, text) in keys {
         if let Some(text) = text {
-            c.fault(Some(&text.span()), key, &Error::new(Kind::Config, "means nothing for a file:// store"));
+            let error = Error::new(Kind::Config, "means nothing for a file:// store");
+            c.fault(Some(&text.span()), &format!("{table}.{key}"), &error);
         }
     }
 }
@@ -158,6 +201,26 @@ fn refuse_s3_keys(raw: &raw::Store, c: &mut Checker<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_within_the_store_is_none() {
+        let local = |path: &str| StoreAddress::Local { path: path.into() };
+        let s3 = |bucket: &str, prefix: &str, endpoint: Option<&str>| StoreAddress::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
+            region: "us-east-1".to_owned(),
+            path_style: false,
+            credentials: None,
+        };
+        assert!(is_same(&local("/srv/a"), &local("/srv/a/b")));
+        assert!(!is_same(&local("/srv/a"), &local("/srv/ab")));
+        assert!(is_same(&s3("one", "", None), &s3("one", "x", None)));
+        assert!(is_same(&s3("one", "x/y", None), &s3("one", "x", None)));
+        assert!(!is_same(&s3("one", "x", None), &s3("one", "xy", None)));
+        assert!(!is_same(&s3("one", "x", None), &s3("one", "x", Some("https://s3.example"))));
+        assert!(!is_same(&s3("one", "x", None), &local("/one/x")));
+    }
 
     #[test]
     fn a_store_is_a_bucket_or_an_absolute_folder() {

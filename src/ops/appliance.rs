@@ -88,6 +88,20 @@ impl Appliance {
         Appliance::open_on(store, config, around).await
     }
 
+    /// Opens the copy of the repository in the second store; what is remembered of it is kept apart.
+    ///
+    /// [`Kind::Config`] where no second store is configured.
+    pub async fn open_copy(config: Config, around: Surroundings) -> Result<Appliance> {
+        let Some(copy) = &config.machine.copy else {
+            return Err(Error::new(Kind::Config, "no second store is configured")
+                .hint("write [copy] url = \"s3://…\" into lifeboat.toml, then `lifeboat copy`"));
+        };
+        let store = place::open_copy(&copy.store, false).await?;
+        let mut appliance = Appliance::open_on(store, config, around).await?;
+        appliance.state = appliance.state.of_copy();
+        Ok(appliance)
+    }
+
     async fn open_on(store: SharedStore, config: Config, around: Surroundings) -> Result<Appliance> {
         let state = State::open(&config.machine.state_dir)?;
         let pin = match config.machine.pin {

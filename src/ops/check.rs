@@ -3,42 +3,83 @@
 //! Without keys: receipts and their chain (L0), and that every object is there (sizes) or is what its name says
 //! (`--read-data`, L1). With an identity also that every stream decrypts, decompresses and has its digest (L2).
 
-use bytes::Bytes;
+mod streams;
+pub mod verified;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use crate::error::{Error, Kind, Result};
-use crate::id::{SnapshotId, TenantName};
+use crate::error::Result;
+use crate::id::{PackId, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::{snapshots, tampered};
 use crate::repo::age_file::Identities;
-use crate::repo::check::{self, Depth, Finding, IntactCheck};
-use crate::repo::extent::StreamRecord;
+use crate::repo::check::{self, Certificates, Depth, Finding, IntactCheck, Share, Wrong};
+use crate::repo::history::History;
 use crate::repo::receipt::Committed;
-use crate::repo::snapshot::{self, ReadOptions, SnapshotReader};
-use crate::repo::tampered::Tampered;
+use crate::repo::snapshot::{ReadOptions, SnapshotReader};
+use crate::repo::tampered::{How, Tampered};
+use crate::repo::{keys, object};
+use crate::store::Kept;
+
+use verified::Verified;
+
+/// Which packs are read and hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadData {
+    /// None: their lengths are compared.
+    None,
+    /// Part `n` of `of`.
+    Part(Share),
+    /// Of so many parts the one after the last that was read.
+    Next(u32),
+    /// All.
+    All,
+}
 
 /// How far a check goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Extent {
-    /// Read every object and compare its hash.
-    pub read_data: bool,
+    /// Which packs are read and hashed.
+    pub read_data: ReadData,
     /// Only the newest whole snapshot of each tenant.
     pub latest_only: bool,
 }
 
 /// A fault that a check found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Fault {
     /// The snapshot, where it concerns one.
     pub snapshot: Option<SnapshotId>,
-    /// The word of its kind: `missing`, `damaged`, `forged`, ….
+    /// The snapshots it concerns.
+    pub snapshots: Vec<SnapshotId>,
+    /// The stable word for what is wrong: `missing`, `damaged`, `overwritten`, `swapped`, `replayed`, `forged`, ….
     pub kind: String,
-    /// The object or stream.
+    /// The object or stream, or a prefix where it is not one object.
     pub object: String,
-    /// What is wrong.
+    /// What is wrong, what it means and what to do.
     pub what: String,
     /// Whether it loses data or trust; else it is worth a look.
     pub alarm: bool,
+}
+
+impl Fault {
+    fn of(finding: &Finding) -> Fault {
+        let one = match &finding.snapshots[..] {
+            [one] => Some(one.clone()),
+            _ => None,
+        };
+        Fault {
+            snapshot: one,
+            snapshots: finding.snapshots.clone(),
+            kind: finding.wrong.word().to_owned(),
+            object: finding.object.clone(),
+            what: finding.to_string(),
+            alarm: finding.wrong.is_alarm(),
+        }
+    }
 }
 
 /// What a check of a tenant found.
@@ -50,8 +91,12 @@ pub struct TenantCheck {
     pub level: Option<String>,
     /// How many snapshots were looked at.
     pub snapshots: usize,
+    /// How many of them need a pack that was given up.
+    pub given_up: usize,
     /// What is wrong.
     pub faults: Vec<Fault>,
+    /// When the packs were last read and right.
+    pub verified: Verified,
 }
 
 impl TenantCheck {
@@ -61,138 +106,158 @@ impl TenantCheck {
     }
 }
 
-/// Checks the named tenants, or all in the repository.
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    /// What is wrong with the certificates, which concerns all tenants.
+    pub repository: Vec<Fault>,
+    /// The tenants.
+    pub tenants: Vec<TenantCheck>,
+}
+
+impl Checked {
+    /// Tells whether anything alarming was found.
+    pub fn is_bad(&self) -> bool {
+        self.repository.iter().any(|f| f.alarm) || self.tenants.iter().any(TenantCheck::is_bad)
+    }
+}
+
+/// Checks the certificates, and the named tenants or all in the repository.
 pub async fn check(
     appliance: &Appliance,
     named: &[TenantName],
     extent: Extent,
     identities: Option<&Identities>,
-) -> Result<Vec<TenantCheck>> {
-    let mut all = Vec::new();
+) -> Result<Checked> {
+    let (found, certificates) = of_certificates(appliance).await?;
+    let mut tenants = Vec::new();
     for tenant in snapshots::known_tenants(appliance, named) {
         appliance.around.monitor.step(&format!("check {tenant}"));
-        all.push(of_tenant(appliance, tenant, extent, identities).await?);
+        tenants.push(of_tenant(appliance, tenant, extent, &certificates, identities).await?);
     }
-    Ok(all)
+    Ok(Checked { repository: found.iter().map(Fault::of).collect(), tenants })
+}
+
+/// Looks at the certificates; returns what is wrong, and the highest number that was ever seen of each host.
+pub(super) async fn of_certificates(appliance: &Appliance) -> Result<(Vec<Finding>, Certificates)> {
+    let mut seen = appliance.state.certificates()?;
+    let kept = object::kept(appliance.store(), keys::HOSTS).await?;
+    let (found, there) = check::certificates(&appliance.repo, &kept, &seen).await?;
+    for (host, n) in there {
+        seen.entry(host).and_modify(|highest| *highest = n.max(*highest)).or_insert(n);
+    }
+    appliance.state.remember_certificates(&seen)?;
+    Ok((found, seen))
+}
+
+/// What was found of a tenant, and what it was found in.
+pub(super) struct Looked {
+    pub history: History,
+    pub kept: Arc<Kept>,
+    pub findings: Vec<Finding>,
+    pub read: Vec<PackId>,
+    pub snapshots: usize,
+}
+
+/// Looks at a tenant without any key: one listing, its receipts and what they name.
+pub(super) async fn look(
+    appliance: &Appliance,
+    tenant: &TenantName,
+    depth: Depth,
+    latest_only: bool,
+    certificates: &Certificates,
+) -> Result<Looked> {
+    let history = snapshots::history(appliance, tenant).await?;
+    // After the receipts, whose objects are all there by then.
+    let kept = Arc::new(object::kept(appliance.store(), &keys::tenant(tenant)).await?);
+    let (repo, trust) = (&appliance.repo, &appliance.trust);
+    let mut findings = check::clear_objects(repo, trust, &history, &kept, certificates).await?;
+    let monitor = Arc::clone(&appliance.around.monitor);
+    let mut intact = IntactCheck::of(repo, &history, Arc::clone(&kept), depth, monitor);
+    let chosen = chosen(&history, latest_only);
+    let snapshots = chosen.len();
+    for committed in chosen {
+        findings.extend(intact.snapshot(committed).await);
+    }
+    let read = intact.read().to_vec();
+    findings.extend(unneeded(appliance, &history, &kept, &findings).await?);
+    Ok(Looked { findings: check::merged(findings), history, kept, read, snapshots })
+}
+
+fn chosen(history: &History, latest_only: bool) -> Vec<&Committed> {
+    match latest_only {
+        true => history.latest_whole().into_iter().collect(),
+        false => history.snapshots.iter().collect(),
+    }
+}
+
+/// Finds packs that somebody wrote over or deleted and that no snapshot looked at needs; remembers all for `status`.
+async fn unneeded(
+    appliance: &Appliance,
+    history: &History,
+    kept: &Kept,
+    findings: &[Finding],
+) -> Result<Vec<Finding>> {
+    let found =
+        crate::repo::tampered::packs(appliance.store(), &history.tenant, kept, &history.marks.packs).await?;
+    tampered::remember(&appliance.state, &history.tenant, &found)?;
+    let named: HashSet<&str> = findings.iter().map(|f| f.object.as_str()).collect();
+    let finding = |t: &Tampered| {
+        let wrong = match t.how {
+            How::Overwritten => Wrong::Overwritten,
+            How::Deleted => Wrong::Deleted,
+        };
+        Finding::new(wrong, &t.object, t.to_string())
+    };
+    Ok(found.iter().filter(|t| !named.contains(t.object.as_str())).map(finding).collect())
 }
 
 async fn of_tenant(
     appliance: &Appliance,
     tenant: TenantName,
     extent: Extent,
+    certificates: &Certificates,
     identities: Option<&Identities>,
 ) -> Result<TenantCheck> {
-    let history = snapshots::history(appliance, &tenant).await?;
-    let mut faults: Vec<Fault> = history
-        .faults
-        .iter()
-        .map(|f| Fault {
-            snapshot: f.snapshot().cloned(),
-            kind: f.word().to_owned(),
-            object: "receipts".to_owned(),
-            what: f.to_string(),
-            alarm: f.is_alarm(),
-        })
-        .collect();
-    faults.extend(tampered::look(appliance, &tenant).await?.iter().map(fault_of_tampered));
-    let chosen: Vec<&Committed> = match extent.latest_only {
-        true => history.latest_whole().into_iter().collect(),
-        false => history.snapshots.iter().collect(),
+    let mut memory = verified::Memory::load(&appliance.state, &tenant)?;
+    let depth = match extent.read_data {
+        ReadData::None => Depth::Sizes,
+        ReadData::Part(share) => Depth::Part(share),
+        ReadData::Next(of) => Depth::Part(memory.next(of)),
+        ReadData::All => Depth::Hashes,
     };
-    let depth = if extent.read_data { Depth::Hashes } else { Depth::Sizes };
-    let mut intact = IntactCheck::begin(&appliance.repo, &tenant, depth).await?;
-    for committed in &chosen {
-        let mut found = intact.snapshot(committed).await;
-        if let (Some(identities), true) = (identities, found.is_empty()) {
-            found = read_all(appliance, committed, identities).await?;
+    let looked = look(appliance, &tenant, depth, extent.latest_only, certificates).await?;
+    let Looked { history, kept, mut findings, read, snapshots } = looked;
+    let unwell: BTreeSet<&SnapshotId> = findings.iter().flat_map(|f| &f.snapshots).collect();
+    let given_up = |f: &&Finding| f.wrong == Wrong::GivenUp;
+    let lost: BTreeSet<SnapshotId> =
+        findings.iter().filter(given_up).flat_map(|f| f.snapshots.clone()).collect();
+    if let Some(identities) = identities {
+        let mut of_streams = Vec::new();
+        for committed in chosen(&history, extent.latest_only) {
+            if !unwell.contains(&committed.receipt.snapshot) {
+                of_streams.extend(streams::read_all(appliance, committed, identities).await?);
+            }
         }
-        faults.extend(found.into_iter().map(|f| fault_of(committed, &f)));
+        findings.extend(of_streams);
     }
-    let bad = faults.iter().any(|f| f.alarm);
-    let level = match (bad || chosen.is_empty(), identities.is_some(), extent.read_data) {
+    memory.update(&tenant, &kept, &read, &findings, depth, appliance.around.now());
+    memory.save(&appliance.state, &tenant)?;
+    let bad = findings.iter().any(|f| f.wrong.is_alarm());
+    let level = match (bad || snapshots == 0, identities.is_some(), extent.read_data) {
         (true, ..) => None,
         (false, true, _) => Some("L2"),
-        (false, false, true) => Some("L1"),
-        (false, false, false) => Some("L0"),
+        (false, false, ReadData::All) => Some("L1"),
+        (false, false, _) => Some("L0"),
     };
-    Ok(TenantCheck { tenant, level: level.map(str::to_owned), snapshots: chosen.len(), faults })
-}
-
-/// A fault of no one snapshot: several may need the object, and all still have it where a right version is kept.
-fn fault_of_tampered(found: &Tampered) -> Fault {
-    Fault {
-        snapshot: None,
-        kind: found.how.word().to_owned(),
-        object: found.object.clone(),
-        what: found.to_string(),
-        alarm: true,
-    }
-}
-
-fn fault_of(committed: &Committed, f: &Finding) -> Fault {
-    Fault {
-        snapshot: Some(committed.receipt.snapshot.clone()),
-        kind: f.kind.word().to_owned(),
-        object: f.object.clone(),
-        what: f.to_string(),
-        alarm: true,
-    }
-}
-
-async fn read_all(
-    appliance: &Appliance,
-    committed: &Committed,
-    identities: &Identities,
-) -> Result<Vec<Finding>> {
-    let vault = snapshot::open_vault(&appliance.repo, &committed.receipt, identities).await?;
-    let reader = match open_reader(appliance, committed, &vault).await {
-        Ok(reader) => reader,
-        Err(e) => {
-            return Ok(vec![Finding {
-                kind: e.kind(),
-                object: "manifest".to_owned(),
-                component: None,
-                what: e.to_string(),
-            }]);
-        }
-    };
-    let mut ends = Ends::default();
-    Ok(check::readable(&reader, &mut |record, bytes| ends.look(record, bytes)).await)
-}
-
-/// Watches that each stream ends as its kind must: a dump with its trailer, a tar with its two empty blocks.
-#[derive(Debug, Default)]
-struct Ends {
-    tail: Vec<u8>,
-}
-
-impl Ends {
-    const TAIL_BYTES: usize = 1024;
-
-    fn look(&mut self, record: &StreamRecord, bytes: Option<&Bytes>) -> Result<()> {
-        if let Some(bytes) = bytes {
-            self.tail.extend_from_slice(bytes);
-            let surplus = self.tail.len().saturating_sub(Self::TAIL_BYTES);
-            self.tail.drain(..surplus);
-            return Ok(());
-        }
-        let tail = std::mem::take(&mut self.tail);
-        let (good, what) = match record.stream.as_str() {
-            "sql" => {
-                let last = tail.trim_ascii_end().rsplit(|b| *b == b'\n').next().unwrap_or_default();
-                (last.starts_with(b"-- Dump completed"), "does not end with the trailer of a dump")
-            }
-            "tar" | "aof" => {
-                let empty = tail.len() == Self::TAIL_BYTES && tail.iter().all(|b| *b == 0);
-                (empty, "does not end as a tar does")
-            }
-            _ => (true, ""),
-        };
-        if good {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Damaged, format!("{}/{} {what}", record.component, record.stream)))
-    }
+    Ok(TenantCheck {
+        tenant,
+        level: level.map(str::to_owned),
+        snapshots,
+        given_up: lost.len(),
+        faults: findings.iter().map(Fault::of).collect(),
+        verified: memory.told(),
+    })
 }
 
 /// Opens a snapshot for reading with the host's cache of fetched packs.

@@ -5,6 +5,7 @@
 pub mod appliance;
 pub mod backup;
 pub mod check;
+pub mod copy;
 pub mod discover;
 pub mod doctor;
 pub mod drill;

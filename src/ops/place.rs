@@ -1,6 +1,8 @@
 //! From the configured store to an open one, and back to what a recovery kit says of it.
 
-use crate::config::{Machine, StoreAddress as Configured};
+use std::net::IpAddr;
+
+use crate::config::{Machine, StoreAddress as Configured, StoreConfig};
 use crate::error::Result;
 use crate::ops::probe;
 use crate::ops::state::State;
@@ -19,7 +21,12 @@ pub struct Place {
 
 /// Returns the place that is configured.
 pub fn of(machine: &Machine) -> Result<Place> {
-    Ok(match &machine.store.address {
+    Ok(of_store(&machine.store))
+}
+
+/// Returns the place of a store.
+pub fn of_store(store: &StoreConfig) -> Place {
+    match &store.address {
         Configured::Local { path } => {
             Place { address: StoreAddress::File { folder: path.clone() }, endpoint: None, region: None }
         }
@@ -28,7 +35,42 @@ pub fn of(machine: &Machine) -> Result<Place> {
             endpoint: endpoint.clone(),
             region: Some(region.clone()),
         },
-    })
+    }
+}
+
+impl Place {
+    /// Tells whether it is on this host, as far as its address says: a folder, or a server on a loopback address.
+    pub fn is_here(&self) -> bool {
+        match (&self.address, &self.endpoint) {
+            (StoreAddress::File { .. }, _) => true,
+            (_, None) => false,
+            (_, Some(endpoint)) => {
+                let server = server_of(endpoint);
+                server == "localhost"
+                    || server.ends_with(".localhost")
+                    || server.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
+    }
+
+    /// Names who keeps it: this host, a server, or AWS in a region.
+    pub fn keeper(&self) -> String {
+        match &self.endpoint {
+            _ if self.is_here() => "this host".to_owned(),
+            Some(endpoint) => server_of(endpoint).to_owned(),
+            None => format!("AWS {}", self.region.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+/// Returns the host of an `http://` or `https://` address.
+fn server_of(endpoint: &str) -> &str {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    }
 }
 
 /// Opens the configured store as the last probe found it: one that ignores conditions is looked into before a
@@ -50,14 +92,23 @@ pub async fn open_to_prune(machine: &Machine) -> Result<SharedStore> {
     open(&machine).await
 }
 
+/// Opens the configured second store; `create` makes the folder of a `file://` store that is missing.
+pub async fn open_copy(copy: &StoreConfig, create: bool) -> Result<SharedStore> {
+    open_as_configured(copy, create, false).await
+}
+
 /// Opens the configured store whatever is known of it; `create` makes the folder of a `file://` store that is missing.
 pub async fn open_untried(machine: &Machine, create: bool) -> Result<SharedStore> {
     open_configured(machine, create, false).await
 }
 
 async fn open_configured(machine: &Machine, create: bool, look_first: bool) -> Result<SharedStore> {
-    let place = of(machine)?;
-    let credentials = match &machine.store.address {
+    open_as_configured(&machine.store, create, look_first).await
+}
+
+async fn open_as_configured(store: &StoreConfig, create: bool, look_first: bool) -> Result<SharedStore> {
+    let place = of_store(store);
+    let credentials = match &store.address {
         Configured::S3 { credentials: Some(c), .. } => Some(Credentials {
             access_key: c.access_key.resolve()?,
             secret_key: c.secret_key.resolve()?,
@@ -100,4 +151,31 @@ fn from_environment() -> Option<Credentials> {
         secret_key: read("AWS_SECRET_ACCESS_KEY")?,
         session_token: read("AWS_SESSION_TOKEN"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_here_when_its_address_is() {
+        let place = |address: &str, endpoint: Option<&str>| Place {
+            address: address.parse().unwrap(),
+            endpoint: endpoint.map(str::to_owned),
+            region: Some("eu-central-1".to_owned()),
+        };
+        for (address, endpoint, keeper) in [
+            ("file:///srv/x", None, "this host"),
+            ("s3://bucket", Some("http://127.0.0.1:8333"), "this host"),
+            ("s3://bucket", Some("http://[::1]:8333/x"), "this host"),
+            ("s3://bucket", Some("http://localhost"), "this host"),
+            ("s3://bucket", Some("https://s3.example.com:9000"), "s3.example.com"),
+            ("s3://bucket", Some("https://127.0.0.1.example.com"), "127.0.0.1.example.com"),
+            ("s3://bucket", None, "AWS eu-central-1"),
+        ] {
+            let place = place(address, endpoint);
+            assert_eq!(place.keeper(), keeper);
+            assert_eq!(place.is_here(), keeper == "this host");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns the layout of the state folder. Nothing in it opens a backup, unless drills run here; all of it but the keys
 //! can be lost at the cost of one full upload.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,12 +11,14 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::{RepositoryId, Sha256, TenantName};
+use crate::id::{HostName, RepositoryId, Sha256, TenantName};
 
 /// The state folder.
 #[derive(Debug, Clone)]
 pub struct State {
     root: PathBuf,
+    /// What is remembered of the store that is worked on lies below this: the root, or `copy/` for the second store.
+    memory: PathBuf,
 }
 
 /// What a host remembers of the repository it belongs to.
@@ -62,11 +65,29 @@ pub struct TenantLock {
 impl State {
     /// Opens the folder, making it (private) when missing.
     pub fn open(root: &Path) -> Result<State> {
-        let state = State { root: root.to_owned() };
+        let state = State { root: root.to_owned(), memory: root.to_owned() };
         for dir in [root.to_owned(), state.keys()] {
             make_private_dir(&dir)?;
         }
         Ok(state)
+    }
+
+    /// Returns the same state, with what is remembered of the second store instead of the first.
+    #[must_use]
+    pub fn of_copy(&self) -> State {
+        State { root: self.root.clone(), memory: self.root.join("copy") }
+    }
+
+    /// Tells whether it is the second store that is worked on.
+    pub fn is_of_copy(&self) -> bool {
+        self.memory != self.root
+    }
+
+    /// Returns the folder of what is remembered of the second store, making it when missing.
+    pub fn copy_folder(&self) -> Result<PathBuf> {
+        let dir = self.root.join("copy");
+        make_private_dir(&dir)?;
+        Ok(dir)
     }
 
     /// Returns the folder of keys.
@@ -111,9 +132,24 @@ impl State {
 
     /// Returns a tenant's folder, making it when missing.
     pub fn tenant(&self, tenant: &TenantName) -> Result<PathBuf> {
-        let dir = self.root.join("tenants").join(tenant.as_str());
+        State::tenant_in(&self.memory, tenant)
+    }
+
+    fn tenant_in(folder: &Path, tenant: &TenantName) -> Result<PathBuf> {
+        let dir = folder.join("tenants").join(tenant.as_str());
         make_private_dir(&dir)?;
         Ok(dir)
+    }
+
+    /// Returns the highest certificate number that was ever seen of each host.
+    pub fn certificates(&self) -> Result<BTreeMap<HostName, u32>> {
+        Ok(read_json(&self.memory.join("certificates.json"))?.unwrap_or_default())
+    }
+
+    /// Remembers the highest certificate number of each host.
+    pub fn remember_certificates(&self, highest: &BTreeMap<HostName, u32>) -> Result<()> {
+        make_private_dir(&self.memory)?;
+        write_json(&self.memory.join("certificates.json"), highest)
     }
 
     /// Returns the repository this host belongs to, once `init` has run.
@@ -128,12 +164,13 @@ impl State {
 
     /// Returns the tenant's hold, if one is in force `now`.
     pub fn hold(&self, tenant: &TenantName, now: Timestamp) -> Result<Option<Hold>> {
-        Ok(read_json::<Hold>(&self.tenant(tenant)?.join("hold.json"))?.filter(|h| h.until > now))
+        let folder = State::tenant_in(&self.root, tenant)?;
+        Ok(read_json::<Hold>(&folder.join("hold.json"))?.filter(|h| h.until > now))
     }
 
     /// Sets or ends the tenant's hold.
     pub fn set_hold(&self, tenant: &TenantName, hold: Option<&Hold>) -> Result<()> {
-        let path = self.tenant(tenant)?.join("hold.json");
+        let path = State::tenant_in(&self.root, tenant)?.join("hold.json");
         match hold {
             Some(h) => write_json(&path, h),
             None => remove(&path),
@@ -150,8 +187,13 @@ impl State {
         self.lock_file(tenant, "prune.lock")
     }
 
+    /// Takes the tenant for this process to copy or repair; fails at once when another has it.
+    pub fn copy_lock(&self, tenant: &TenantName) -> Result<TenantLock> {
+        self.lock_file(tenant, "copy.lock")
+    }
+
     fn lock_file(&self, tenant: &TenantName, name: &str) -> Result<TenantLock> {
-        let path = self.tenant(tenant)?.join(name);
+        let path = State::tenant_in(&self.root, tenant)?.join(name);
         let file = fs::File::options()
             .create(true)
             .truncate(false)

@@ -7,6 +7,8 @@ use crate::error::Result;
 use crate::id::{Sha256, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
+use crate::ops::check::verified::{Memory, Verified};
+use crate::ops::copy::{self, Copies};
 use crate::ops::prune;
 use crate::ops::snapshots;
 use crate::ops::state::Hold;
@@ -50,6 +52,10 @@ pub struct TenantStatus {
     pub needed_bytes: u64,
     /// How many snapshots there are.
     pub snapshots: usize,
+    /// How the last copy to the second store ended, where there is one.
+    pub copied: Option<copy::Last>,
+    /// When its packs were last read and right.
+    pub verified: Verified,
 }
 
 /// The best proof of a tenant.
@@ -72,6 +78,8 @@ pub struct Status {
     pub now: Timestamp,
     /// When the recovery kit was shown to open what is sealed; until then no backup counts as protected.
     pub kit_confirmed: Option<Timestamp>,
+    /// How many copies there are, and where.
+    pub copies: Copies,
     /// The tenants.
     pub tenants: Vec<TenantStatus>,
 }
@@ -114,7 +122,8 @@ pub async fn status(appliance: &Appliance, named: &[TenantName]) -> Result<Statu
         }
         tenants.push(status);
     }
-    Ok(Status { now, kit_confirmed, tenants })
+    let copies = Copies::of(&appliance.config.machine);
+    Ok(Status { now, kit_confirmed, copies, tenants })
 }
 
 async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {
@@ -138,6 +147,8 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
         hold: appliance.state.hold(&tenant, now)?,
         needed_bytes: newest.map_or(0, |c| c.receipt.packs_bytes()),
         snapshots: history.snapshots.len(),
+        copied: copy::last(&appliance.state, &tenant)?,
+        verified: Memory::load(&appliance.state, &tenant)?.told(),
         tenant,
     };
     let rpo = appliance.config.tenant(&status.tenant)?.policy.rpo;
@@ -152,6 +163,9 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
             harmed.len()
         );
         status.blame(Light::Red, what);
+    }
+    if appliance.config.machine.copy.is_some() {
+        judge_copy(&mut status, now, rpo);
     }
     for error in forged {
         status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));
@@ -194,6 +208,23 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     }
     if let Some(hold) = status.hold.clone() {
         status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));
+    }
+}
+
+/// Judges the copy in the second store: whether it ever was, was whole, and is not too old.
+fn judge_copy(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
+    let Some(last) = status.copied.clone() else {
+        return status.blame(Light::Yellow, "never copied to the second store: `lifeboat copy`");
+    };
+    if let Some(problem) = &last.problem {
+        status.blame(Light::Yellow, format!("the last copy ({}) is not whole: {problem}", last.at));
+    }
+    let copied = last.head.map(|h| (h.sequence, h.receipt));
+    let too_old = now.duration_since(last.at)
+        > jiff::SignedDuration::try_from(rpo).unwrap_or(jiff::SignedDuration::MAX);
+    if copied != status.head && too_old {
+        let at = copied.map_or(0, |(sequence, _)| sequence);
+        status.blame(Light::Yellow, format!("the second store has snapshots up to receipt {at} only"));
     }
 }
 

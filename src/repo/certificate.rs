@@ -16,7 +16,7 @@ use super::repository::{Repository, whole_seconds};
 use super::sign::{PublicKey, SigningKey};
 use super::{keys, object};
 
-const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// How many certificates are fetched at a time.
 const PARALLEL: usize = 8;
@@ -172,6 +172,11 @@ impl Trust {
         &self.repository
     }
 
+    /// Tells whether a certificate is there and verifies.
+    pub fn holds(&self, host: &HostName, number: u32) -> bool {
+        self.hosts.get(host).is_some_and(|all| all.contains_key(&number))
+    }
+
     /// Returns the hosts that have a certificate.
     pub fn hosts(&self) -> impl Iterator<Item = &HostName> {
         self.hosts.keys()
@@ -295,16 +300,26 @@ impl Trust {
     }
 }
 
+/// Checks a certificate that lies under the key of `host` and `number`, with its signature by the root.
+pub(super) fn verify(
+    repo: &Repository,
+    host: &HostName,
+    number: u32,
+    json: &[u8],
+    signature: &[u8],
+) -> Result<Certificate> {
+    let key = keys::certificate(host, number).json;
+    repo.root().verify(&key, json, signature)?;
+    let c: Certificate = object::decode(&key, "host", json)?;
+    if c.repository != *repo.id() || c.host != *host || c.number != number {
+        return Err(Error::new(Kind::Forged, format!("{key} belongs elsewhere")));
+    }
+    Ok(c)
+}
+
 async fn load_one(repo: &Repository, listed: &[Entry], host: &HostName, number: u32) -> Result<Certificate> {
     let keys = keys::certificate(host, number);
-    let check = |json: &[u8], signature: &[u8]| {
-        repo.root().verify(&keys.json, json, signature)?;
-        let c: Certificate = object::decode(&keys.json, "host", json)?;
-        if c.repository != *repo.id() || c.host != *host || c.number != number {
-            return Err(Error::new(Kind::Forged, format!("{} belongs elsewhere", keys.json)));
-        }
-        Ok(c)
-    };
+    let check = |json: &[u8], signature: &[u8]| verify(repo, host, number, json, signature);
     object::get_signed(&**repo.store(), &keys, listed, LIMIT_BYTES, check).await.map(|o| o.value)
 }
 

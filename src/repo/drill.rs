@@ -17,7 +17,7 @@ use super::vault::VaultKey;
 use super::{keys, object};
 
 /// The greatest length of an outcome, in bytes.
-const LIMIT_BYTES: u64 = 1024 * 1024;
+pub(super) const LIMIT_BYTES: u64 = 1024 * 1024;
 /// The greatest length of a report, in bytes.
 const REPORT_LIMIT: u64 = 64 * 1024 * 1024;
 
@@ -178,7 +178,8 @@ pub async fn open_report(repo: &Repository, outcome: &DrillOutcome, vault: &Vaul
     Ok(age_file::open(key.as_str(), &sealed, vault.identities(), REPORT_LIMIT)?.to_vec())
 }
 
-fn verify(
+/// Checks a drill's outcome that lies under the key of `tenant` and `id`, with its signature.
+pub(super) fn verify(
     trust: &Trust,
     tenant: &TenantName,
     id: &DrillId,

@@ -204,6 +204,11 @@ pub fn parse_drill(tenant: &TenantName, key: &Key) -> Option<DrillId> {
     key.as_str().strip_prefix(&drills(tenant))?.strip_suffix(".json")?.parse().ok()
 }
 
+/// Reads the `.minisig` key of a drill back.
+pub fn parse_drill_signature(tenant: &TenantName, key: &Key) -> Option<DrillId> {
+    key.as_str().strip_prefix(&drills(tenant))?.strip_suffix(".minisig")?.parse().ok()
+}
+
 /// Returns the key of a tenant's lease.
 pub fn lease(tenant: &TenantName) -> Key {
     key(format!("{TENANTS}{tenant}/lease.json"))

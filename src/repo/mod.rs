@@ -8,6 +8,7 @@ pub mod cache;
 pub mod certificate;
 pub mod check;
 pub mod chunk;
+pub mod copy;
 pub mod cutter;
 pub mod drill;
 pub mod extent;
@@ -31,6 +32,7 @@ pub mod survey;
 pub mod tampered;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod transfer;
 pub mod vault;
 pub mod void;
 pub mod wraps;

@@ -128,6 +128,8 @@ pub struct SignedObject<T> {
     pub value: T,
     /// The JSON bytes.
     pub bytes: Bytes,
+    /// The signature that verified.
+    pub signature: Bytes,
     /// The version that was right.
     pub entry: Entry,
 }
@@ -161,7 +163,14 @@ pub async fn get_signed<T>(
         };
         for signature in &signatures {
             match check(&bytes, signature) {
-                Ok(value) => return Ok(SignedObject { value, bytes, entry: entry.clone() }),
+                Ok(value) => {
+                    return Ok(SignedObject {
+                        value,
+                        bytes,
+                        signature: signature.clone(),
+                        entry: entry.clone(),
+                    });
+                }
                 Err(e) => verdict = verdict.or(Some(e)),
             }
         }

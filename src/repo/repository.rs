@@ -14,7 +14,7 @@ use crate::store::{LockedStore, SharedStore};
 use super::sign::PublicKey;
 use super::{keys, object};
 
-const LIMIT_BYTES: u64 = 64 * 1024;
+pub(super) const LIMIT_BYTES: u64 = 64 * 1024;
 
 #[derive(Serialize, Deserialize)]
 struct Shape {

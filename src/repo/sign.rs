@@ -23,6 +23,9 @@ pub const SIGNATURE_LIMIT: u64 = 4096;
 const SIGNATURE_BYTES: usize = 2 + 8 + 64;
 const GLOBAL_BYTES: usize = 64;
 
+/// The number that minisign gives a key, by chance; it is no secret and proves nothing.
+pub type KeyNumber = [u8; 8];
+
 /// A minisign public key; its text is minisign's own base64, 56 characters.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -96,6 +99,11 @@ impl fmt::Debug for SigningKey {
 }
 
 impl PublicKey {
+    /// Returns its number, which signatures made with it name.
+    pub fn number(&self) -> Option<KeyNumber> {
+        STANDARD.decode(self.0.to_base64()).ok()?.get(2..10)?.try_into().ok()
+    }
+
     /// Checks that `signature` is one of these bytes, by this key, made for `key`; else [`Kind::Forged`].
     pub fn verify(&self, key: &Key, bytes: &[u8], signature: &[u8]) -> Result<()> {
         let boxed = parse_signature(signature).map_err(|e| e.in_context(format!("signature of {key}")))?;
@@ -115,6 +123,13 @@ impl PublicKey {
 /// Returns the trusted comment of a signature, unverified; none where these bytes are no signature.
 pub fn comment(signature: &[u8]) -> Option<String> {
     parse_signature(signature).ok()?.trusted_comment().ok()
+}
+
+/// Returns the number of the key that a signature says it was made with; none where these bytes are no signature.
+pub fn signer_number(signature: &[u8]) -> Option<KeyNumber> {
+    parse_signature(signature).ok()?;
+    let line = std::str::from_utf8(signature).ok()?.lines().nth(1)?;
+    STANDARD.decode(line.trim()).ok()?.get(2..10)?.try_into().ok()
 }
 
 /// Parses a signature strictly: the crate's verification panics on a global signature that is too short.

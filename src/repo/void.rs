@@ -17,7 +17,7 @@ use super::repository::{Repository, whole_seconds};
 use super::sign::SigningKey;
 use super::{keys, object};
 
-const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Receipts that prune has forgotten, one after the other without a gap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,7 +214,7 @@ pub async fn write(
 }
 
 /// Returns the numbers of the marks that are there, sorted.
-fn numbers(tenant: &TenantName, listed: &[Entry]) -> Vec<u32> {
+pub(super) fn numbers(tenant: &TenantName, listed: &[Entry]) -> Vec<u32> {
     let found: BTreeSet<u32> = listed.iter().filter_map(|e| keys::parse_void_mark(tenant, &e.key)).collect();
     found.into_iter().collect()
 }
@@ -263,7 +263,8 @@ impl MarkReader<'_> {
     }
 }
 
-fn verify(
+/// Checks a void mark that lies under the key of `tenant` and `number`, with its signature.
+pub(super) fn verify(
     trust: &Trust,
     tenant: &TenantName,
     number: u32,

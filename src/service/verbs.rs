@@ -19,6 +19,7 @@ use crate::id::TenantName;
 use crate::monitor::{Monitor, SharedMonitor};
 use crate::ops::appliance::{self, Appliance, Surroundings};
 use crate::ops::backup::{self, Backed, ComponentState, Request};
+use crate::ops::copy;
 use crate::ops::drill::report::{Outcome, Report};
 use crate::ops::drill::{self};
 use crate::ops::prune;
@@ -101,7 +102,10 @@ impl<C: Clock> Jobs for Verbs<C> {
             let appliance = Appliance::open(config, around.clone()).await?;
             let backed = backup::backup(&appliance, &request).await?;
             if appliance.config.machine.prune.after_backup {
-                prune_after(appliance.config, around, &request.tenant).await;
+                prune_after(appliance.config.clone(), around.clone(), &request.tenant).await;
+            }
+            if appliance.config.machine.copy.as_ref().is_some_and(|copy| copy.after_backup) {
+                copy_after(appliance.config, around, &request.tenant).await;
             }
             Ok(backed)
         });
@@ -150,6 +154,22 @@ async fn prune_after(config: Config, around: Surroundings, tenant: &TenantName) 
             done.forgotten, done.packs, done.bytes
         )),
         Err(e) => monitor.problem(&e.in_context("prune after the backup")),
+    }
+}
+
+/// Copies a tenant that was backed up; what goes wrong is told and stands in `status`, and never fails the backup.
+async fn copy_after(config: Config, around: Surroundings, tenant: &TenantName) {
+    let monitor = Arc::clone(&around.monitor);
+    match copy::unattended(config, around, tenant).await {
+        Ok(done) => monitor.note(&format!(
+            "copied to {}: {} snapshots, {} packs, {} bytes; {} left out",
+            done.address,
+            done.snapshots,
+            done.packs,
+            done.bytes,
+            done.left_out.len()
+        )),
+        Err(e) => monitor.problem(&e.in_context("copy after the backup")),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod pruner;
 pub mod repository;
 pub mod running;
 pub mod seaweed;
+pub mod second;
 pub mod shared;
 pub mod steps;
 pub mod tenant;

@@ -9,7 +9,7 @@ use crate::ops::drill::report::{Outcome, Report};
 use crate::ops::drill::{self, Request};
 
 pub(super) async fn run(call: &Call<'_>, args: &DrillArgs) -> Result<u8> {
-    let appliance = call.appliance().await?;
+    let appliance = call.appliance_of(args.source).await?;
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
     let own = appliance::drill_identity_file(&appliance.config.machine.drills, &appliance.state);
     let identities = match (&args.identity.identity, own) {

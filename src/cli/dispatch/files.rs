@@ -36,7 +36,7 @@ pub(super) fn needed(args: &IdentityArgs) -> Result<crate::repo::age_file::Ident
 
 async fn open(call: &Call<'_>, args: &FilesArgs) -> Result<(Appliance, Opened)> {
     let identities = needed(&args.identity)?;
-    let appliance = call.appliance().await?;
+    let appliance = call.appliance_of(args.source).await?;
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
     let opened = restore::open(&appliance, &args.tenant, &args.snapshot, &identities).await?;
     Ok((appliance, opened))

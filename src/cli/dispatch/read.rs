@@ -1,13 +1,10 @@
-//! Verbs that only read: `status`, `snapshots`, `show`, `check`, `files`.
-
-use serde::Serialize;
+//! Verbs that only read: `status`, `snapshots`, `show`, `files`.
 
 use super::{Call, DONE};
-use crate::cli::args::{CheckArgs, FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
+use crate::cli::args::{FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
 use crate::cli::render::{Rendered, ago, bytes, seconds, table};
 use crate::error::{Kind, Result};
 use crate::ops::appliance::read_identities;
-use crate::ops::check::{self, Extent, TenantCheck};
 use crate::ops::snapshots::{self, Shown, TenantSnapshots};
 use crate::ops::status::{self, Light, Status, TenantStatus};
 
@@ -21,7 +18,7 @@ pub(super) async fn status(call: &Call<'_>, args: &StatusArgs) -> Result<u8> {
 
 impl Rendered for Status {
     fn text(&self) -> String {
-        let mut text = format!("{}\n\n", self.sentence());
+        let mut text = format!("{}\n{}\n\n", self.sentence(), self.copies.sentence());
         let mut rows =
             vec![["", "tenant", "as of", "needs", "snapshots", "proof", "head"].map(str::to_owned).to_vec()];
         rows.extend(self.tenants.iter().map(|t| row(t, self.now)));
@@ -58,7 +55,7 @@ fn row(t: &TenantStatus, now: jiff::Timestamp) -> Vec<String> {
 }
 
 pub(super) async fn snapshots(call: &Call<'_>, args: &SnapshotsArgs) -> Result<u8> {
-    let appliance = call.appliance().await?;
+    let appliance = call.appliance_of(args.source).await?;
     let all = snapshots::list(&appliance, &args.tenants).await?;
     drop(appliance);
     for tenant in &all {
@@ -102,7 +99,7 @@ impl Rendered for TenantSnapshots {
 
 pub(super) async fn show(call: &Call<'_>, args: &ShowArgs) -> Result<u8> {
     let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
-    let appliance = call.appliance().await?;
+    let appliance = call.appliance_of(args.source).await?;
     let shown = snapshots::show(&appliance, &args.tenant, &args.snapshot, identities.as_ref()).await?;
     drop(appliance);
     Ok(call.done(&shown))
@@ -144,43 +141,6 @@ impl Rendered for Shown {
         text.push_str(&table(&rows));
         if !self.opened {
             text.push_str("(sizes and names are sealed: add --identity FILE)\n");
-        }
-        text
-    }
-}
-
-/// The outcome of a whole check.
-#[derive(Debug, Serialize)]
-struct Checked<'a>(&'a TenantCheck);
-
-pub(super) async fn check(call: &Call<'_>, args: &CheckArgs) -> Result<u8> {
-    let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
-    let appliance = call.appliance().await?;
-    let extent = Extent { read_data: args.read_data, latest_only: args.latest };
-    let all = check::check(&appliance, &args.tenants, extent, identities.as_ref()).await?;
-    drop(appliance);
-    for tenant in &all {
-        call.output.result(&Checked(tenant));
-    }
-    let bad = all.iter().any(TenantCheck::is_bad);
-    Ok(if bad { Kind::CheckFailed.exit_code() } else { DONE })
-}
-
-impl Rendered for Checked<'_> {
-    fn text(&self) -> String {
-        let t = self.0;
-        let reached = match t.level.as_deref() {
-            Some("L0") => "L0: receipts verify, every object is there (their content: --read-data)",
-            Some("L1") => "L1: every object is there and is what its name says",
-            Some("L2") => "L2: every stream decrypts, decompresses and has its digest",
-            _ if t.snapshots == 0 => "no snapshot to check",
-            _ => "FAULTS FOUND",
-        };
-        let mut text = format!("{}: {} snapshots, {reached}\n", t.tenant, t.snapshots);
-        for f in &t.faults {
-            let mark = if f.alarm { "fault" } else { "note" };
-            let of = f.snapshot.as_ref().map_or(String::new(), |s| format!(" {s}"));
-            text.push_str(&format!("  {mark}{of} [{}] {}: {}\n", f.kind, f.object, f.what));
         }
         text
     }

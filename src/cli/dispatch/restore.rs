@@ -17,7 +17,7 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
     let identities = needed(&args.identity)?;
     let appliance = match &args.kit {
         Some(path) => call.reading(Appliance::from_kit(&Kit::read(path)?, call.around())).await?,
-        None => call.appliance().await?,
+        None => call.appliance_of(args.source).await?,
     };
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
     let request = Request {

@@ -2,6 +2,7 @@
 //!
 //! Owns the words and what each means for whoever reads them. Knows nothing of how anything is found.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -33,6 +34,10 @@ pub enum Wrong {
     Fork,
     /// A receipt follows another one than the one before it.
     Unlinked,
+    /// It was signed under a certificate that lacks or is not right.
+    Unverifiable,
+    /// A receipt that came after the end which the operators signed for its host's key.
+    Ended,
     /// It is of a later format.
     TooNew,
     /// A pack that was given up by a void mark, and older snapshots still need.
@@ -57,6 +62,8 @@ impl Wrong {
             Wrong::RolledBack => "rolled-back",
             Wrong::Fork => "fork",
             Wrong::Unlinked => "unlinked",
+            Wrong::Unverifiable => "unverifiable",
+            Wrong::Ended => "ended",
             Wrong::TooNew => "too-new",
             Wrong::GivenUp => "given-up",
             Wrong::Unfinished => "unfinished",
@@ -64,9 +71,9 @@ impl Wrong {
         }
     }
 
-    /// Tells whether somebody must look. A run that died, or a loss that was signed for, is known.
+    /// Tells whether somebody must look. A run that died, and what was signed for, is known.
     pub fn is_alarm(self) -> bool {
-        !matches!(self, Wrong::Unfinished | Wrong::GivenUp)
+        !matches!(self, Wrong::Unfinished | Wrong::GivenUp | Wrong::Ended)
     }
 
     /// Returns what an error of reading an object means.
@@ -74,6 +81,7 @@ impl Wrong {
         match error.kind() {
             Kind::NotFound => Wrong::Missing,
             Kind::Forged => Wrong::Forged,
+            Kind::Ended => Wrong::Ended,
             Kind::TooNew => Wrong::TooNew,
             Kind::Store | Kind::Timeout | Kind::Denied | Kind::Io | Kind::Full => Wrong::Unread,
             _ => Wrong::Damaged,
@@ -130,9 +138,17 @@ impl Finding {
         self
     }
 
-    /// Tells whether a snapshot that needs the object lost something by it.
+    /// Tells whether a snapshot that needs the object has lost it.
     pub fn loses(&self) -> bool {
-        !matches!(self.wrong, Wrong::Overwritten | Wrong::Deleted | Wrong::Unfinished | Wrong::Unread)
+        !matches!(
+            self.wrong,
+            Wrong::Overwritten
+                | Wrong::Deleted
+                | Wrong::Unverifiable
+                | Wrong::Ended
+                | Wrong::Unfinished
+                | Wrong::Unread
+        )
     }
 
     fn means(&self) -> String {
@@ -143,8 +159,8 @@ impl Finding {
         };
         match self.wrong {
             Wrong::Overwritten | Wrong::Deleted => format!("; {which} can still be read"),
-            Wrong::Unread => format!("; nothing can be said of {which}"),
-            Wrong::Unfinished => String::new(),
+            Wrong::Unread | Wrong::Unverifiable => format!("; nothing can be said of {which}"),
+            Wrong::Unfinished | Wrong::Ended => String::new(),
             _ => format!("; {which} cannot be restored whole"),
         }
     }
@@ -169,12 +185,37 @@ impl Finding {
             Wrong::Fork | Wrong::Unlinked => {
                 "two hosts may have written for this tenant: `lifeboat keys list`"
             }
+            Wrong::Unverifiable => "see what is said of that certificate; prune stops until it is back",
+            Wrong::Ended => "it counts for nothing, as the operators said",
             Wrong::TooNew => "use a newer lifeboat",
             Wrong::GivenUp => "newer snapshots do not need it, and pruning the older ones ends this",
             Wrong::Unfinished => "the next backup reuses what it left",
             Wrong::Unread => "check again when the store answers",
         }
     }
+}
+
+/// Joins findings about the same object into one each, which concerns all their snapshots; sorted, worst words first.
+pub fn merged(all: Vec<Finding>) -> Vec<Finding> {
+    let mut joined: Vec<Finding> = Vec::with_capacity(all.len());
+    let mut at: HashMap<(Wrong, String), usize> = HashMap::new();
+    for finding in all {
+        let n = *at.entry((finding.wrong, finding.object.clone())).or_insert(joined.len());
+        match joined.get_mut(n) {
+            // What is said of a prefix is said of each place in it.
+            Some(first) if !finding.object.ends_with('/') => {
+                let new = finding.snapshots.into_iter().filter(|s| !first.snapshots.contains(s));
+                let new: Vec<SnapshotId> = new.collect();
+                first.snapshots.extend(new);
+            }
+            _ => joined.push(finding),
+        }
+    }
+    for finding in &mut joined {
+        finding.snapshots.sort_unstable();
+    }
+    joined.sort_by(|a, b| (!a.wrong.is_alarm(), &a.object).cmp(&(!b.wrong.is_alarm(), &b.object)));
+    joined
 }
 
 impl fmt::Display for Finding {

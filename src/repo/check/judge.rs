@@ -18,7 +18,7 @@ const VERSIONS_TRIED: usize = 32;
 
 /// What is under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::repo) enum Verdict {
+pub enum Verdict {
     /// What was written; by its length alone where it was not to be read.
     Right,
     /// An older version of it, behind a wrong one or a delete marker.
@@ -39,7 +39,7 @@ pub(in crate::repo) enum Verdict {
 
 /// Looks at the object that should be `right`. With `read` its bytes are hashed, else its length counts; where there
 /// is more than one version, or the length is wrong, bytes are hashed in any case.
-pub(in crate::repo) async fn judge(
+pub async fn judge(
     store: &dyn Store,
     kept: &Kept,
     key: &Key,

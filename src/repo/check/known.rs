@@ -30,8 +30,8 @@ impl Place {
 }
 
 impl Known {
-    /// Takes what names and right receipts tell.
-    pub fn of(tenant: &TenantName, kept: &Kept, history: &History) -> Known {
+    /// Takes what the names of objects tell.
+    pub fn of_names(tenant: &TenantName, kept: &Kept) -> Known {
         let mut known = Known::default();
         for entry in &kept.versions {
             let hash =
@@ -40,7 +40,13 @@ impl Known {
                 known.add(hash, entry.key.clone(), false);
             }
         }
-        for c in &history.snapshots {
+        known
+    }
+
+    /// Takes what names and right receipts tell.
+    pub fn of(tenant: &TenantName, kept: &Kept, history: &History) -> Known {
+        let mut known = Known::of_names(tenant, kept);
+        for c in history.forgotten.iter().chain(&history.snapshots) {
             let r = &c.receipt;
             let part = |part| keys::snapshot(tenant, &r.snapshot, part);
             known.add(r.manifest.hash, part(SnapshotPart::Manifest), false);
@@ -50,9 +56,9 @@ impl Known {
         known
     }
 
-    /// Takes one more.
+    /// Takes one more; what two keys may hold belongs to the first.
     pub fn add(&mut self, hash: Sha256, key: Key, signed: bool) {
-        self.0.insert(hash, Place { key, signed });
+        self.0.entry(hash).or_insert(Place { key, signed });
     }
 
     /// Returns where these bytes belong, if not under `key`.

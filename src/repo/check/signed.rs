@@ -11,47 +11,74 @@ use crate::error::{Error, Kind, Result};
 use crate::id::Sha256;
 use crate::repo::keys::Signed;
 use crate::repo::object;
-use crate::repo::sign::{self, SIGNATURE_LIMIT};
+use crate::repo::sign::{self, PublicKey, SIGNATURE_LIMIT};
 use crate::store::{Entry, Kept, Key, Store};
 
 /// How many versions of each of the two keys are tried.
 const VERSIONS_TRIED: usize = 32;
 
+/// What accepts the bytes and the signature of a right object.
+type Verify<'a> = Box<dyn Fn(&[u8], &[u8]) -> Result<()> + Send + Sync + 'a>;
+
+/// A signed object to look at.
+pub(super) struct Subject<'a> {
+    pub keys: Signed,
+    pub limit_bytes: u64,
+    pub verify: Verify<'a>,
+}
+
 /// A version's bytes, or why there are none.
 type Read = Result<Bytes>;
 
-/// Looks at a signed object that `check(json, signature)` accepts when it is right; nothing where the newest is.
-///
-/// A `.minisig` alone is what a run that died leaves: nothing either.
-pub(super) async fn look(
-    store: &dyn Store,
-    kept: &Kept,
-    known: &Known,
-    keys: &Signed,
-    limit_bytes: u64,
-    check: impl Fn(&[u8], &[u8]) -> Result<()>,
-) -> Result<Option<Finding>> {
-    if kept.versions_of(&keys.json).is_empty() {
-        return Ok(None);
+/// What is under the two keys.
+pub(super) enum Look {
+    /// No JSON object: what a run that died leaves, or a loss that others see.
+    Nothing,
+    /// The newest versions are right; the hash of the JSON object.
+    Right(Sha256),
+    /// A right version is behind a wrong one; its hash.
+    Behind(Finding, Sha256),
+    /// No version is right.
+    Wrong(Versions),
+}
+
+/// The versions of an object of which none is right.
+pub(super) struct Versions {
+    json: Vec<Read>,
+    minisig: Vec<Read>,
+    deleted: bool,
+}
+
+impl Versions {
+    /// Returns the newest JSON bytes that could be read.
+    pub fn newest(&self) -> Option<&Bytes> {
+        self.json.last()?.as_ref().ok()
     }
-    let json = read_all(store, kept, &keys.json, limit_bytes).await?;
+}
+
+/// Looks at the versions of a signed object.
+pub(super) async fn look(store: &dyn Store, kept: &Kept, subject: &Subject<'_>) -> Result<Look> {
+    let keys = &subject.keys;
+    if kept.versions_of(&keys.json).is_empty() {
+        return Ok(Look::Nothing);
+    }
+    let json = read_all(store, kept, &keys.json, subject.limit_bytes).await?;
     let minisig = read_all(store, kept, &keys.minisig, SIGNATURE_LIMIT).await?;
     let (json_gone, minisig_gone) = (kept.is_deleted(&keys.json), kept.is_deleted(&keys.minisig));
     let newest = (json.last().filter(|_| !json_gone), minisig.last().filter(|_| !minisig_gone));
     if let (Some(Ok(j)), Some(Ok(s))) = newest
-        && check(j, s).is_ok()
+        && (subject.verify)(j, s).is_ok()
     {
-        return Ok(None);
+        return Ok(Look::Right(Sha256::of(j)));
     }
-    let right = pair(&json, &minisig, &check);
-    if let Some((right_json, _)) = right {
-        let json_is_newest = matches!(newest.0, Some(Ok(j)) if j == right_json);
-        return Ok(Some(behind(keys, json_is_newest, if json_is_newest { minisig_gone } else { json_gone })));
+    let signatures = || minisig.iter().flatten();
+    let right = json.iter().flatten().find(|j| signatures().any(|s| (subject.verify)(j, s).is_ok()));
+    if let Some(right) = right {
+        let json_is_newest = matches!(newest.0, Some(Ok(j)) if j == right);
+        let deleted = if json_is_newest { minisig_gone } else { json_gone };
+        return Ok(Look::Behind(behind(keys, json_is_newest, deleted), Sha256::of(right)));
     }
-    if newest.0.is_none() {
-        return Ok(Some(Finding::new(Wrong::Missing, &keys.json, format!("{} is deleted", keys.json))));
-    }
-    Ok(Some(diagnose(keys, known, &json, &minisig, &check)))
+    Ok(Look::Wrong(Versions { json, minisig, deleted: json_gone }))
 }
 
 async fn read_all(store: &dyn Store, kept: &Kept, key: &Key, limit_bytes: u64) -> Result<Vec<Read>> {
@@ -69,15 +96,6 @@ async fn read_all(store: &dyn Store, kept: &Kept, key: &Key, limit_bytes: u64) -
     Ok(all)
 }
 
-fn pair<'a>(
-    json: &'a [Read],
-    minisig: &'a [Read],
-    check: &impl Fn(&[u8], &[u8]) -> Result<()>,
-) -> Option<(&'a Bytes, &'a Bytes)> {
-    let signatures = || minisig.iter().flatten();
-    json.iter().flatten().find_map(|j| signatures().find(|s| check(j, s).is_ok()).map(|s| (j, s)))
-}
-
 /// What is said of an object whose right version is behind a newer one or a marker.
 fn behind(keys: &Signed, json_is_newest: bool, deleted: bool) -> Finding {
     let key = if json_is_newest { &keys.minisig } else { &keys.json };
@@ -89,46 +107,78 @@ fn behind(keys: &Signed, json_is_newest: bool, deleted: bool) -> Finding {
     }
 }
 
-fn diagnose(
-    keys: &Signed,
+/// Says why no version is right; `signers` are the keys that could have made the signature.
+pub(super) fn diagnose(
+    subject: &Subject<'_>,
+    versions: &Versions,
     known: &Known,
-    json: &[Read],
-    minisig: &[Read],
-    check: &impl Fn(&[u8], &[u8]) -> Result<()>,
+    kept: &Kept,
+    signers: &[&PublicKey],
 ) -> Finding {
-    let Some(Ok(newest)) = json.last() else {
-        let why = json.last().and_then(|r| r.as_ref().err()).map_or_else(String::new, Error::to_string);
-        return Finding::new(Wrong::Damaged, &keys.json, format!("{} is not readable: {why}", keys.json));
+    let keys = &subject.keys;
+    if versions.deleted {
+        return Finding::new(Wrong::Missing, &keys.json, format!("{} is deleted", keys.json));
+    }
+    let newest = match versions.json.last() {
+        Some(Ok(newest)) => newest,
+        other => {
+            let why = other.and_then(|r| r.as_ref().err()).map_or_else(String::new, Error::to_string);
+            return Finding::new(Wrong::Damaged, &keys.json, format!("{} is not readable: {why}", keys.json));
+        }
     };
     if let Some(other) = known.other(&Sha256::of(newest), &keys.json) {
         let wrong = if other.is_signed() { Wrong::Replayed } else { Wrong::Swapped };
         return Finding::new(wrong, &keys.json, format!("{} holds the bytes of {}", keys.json, other.key()));
     }
-    let signature = match minisig.last() {
+    match versions.minisig.last() {
         None => {
             let what = format!("{} is not in the store, so nothing vouches for {}", keys.minisig, keys.json);
-            return Finding::new(Wrong::Missing, &keys.minisig, what);
+            Finding::new(Wrong::Missing, &keys.minisig, what)
         }
-        Some(Err(e)) => return Finding::new(Wrong::Damaged, &keys.minisig, e.to_string()),
-        Some(Ok(bytes)) => bytes,
-    };
-    if let Some(other) = known.other(&Sha256::of(signature), &keys.minisig) {
-        let what = format!("{} holds the bytes of {}", keys.minisig, other.key());
-        return Finding::new(Wrong::Swapped, &keys.minisig, what);
+        Some(Err(e)) => Finding::new(Wrong::Damaged, &keys.minisig, e.to_string()),
+        Some(Ok(signature)) => of_signature(subject, newest, signature, kept, signers),
     }
+}
+
+fn of_signature(
+    subject: &Subject<'_>,
+    json: &[u8],
+    signature: &[u8],
+    kept: &Kept,
+    signers: &[&PublicKey],
+) -> Finding {
+    let keys = &subject.keys;
+    let own = || signers.iter().any(|key| key.number() == sign::signer_number(signature));
     let Some(comment) = sign::comment(signature) else {
         let what = format!("{} is no signature any more", keys.minisig);
         return Finding::new(Wrong::Damaged, &keys.minisig, what);
     };
-    let error = match check(newest, signature) {
+    let error = match (subject.verify)(json, signature) {
         Err(e) => e,
         // Between two looks it was put right.
         Ok(()) => return Finding::new(Wrong::Unread, &keys.json, format!("{} is changing", keys.json)),
     };
-    if error.kind() == Kind::Forged && comment != sign::trusted_comment(&keys.json) {
+    if comment != sign::trusted_comment(&keys.json) {
         let of = comment.strip_prefix("lifeboat/1 ").unwrap_or("something else");
-        let what = format!("{} was signed as {of}", keys.json);
-        return Finding::new(Wrong::Replayed, &keys.json, what);
+        let place = of.parse::<Key>();
+        if let Ok(place) = &place
+            && signers.iter().any(|key| key.verify(place, json, signature).is_ok())
+        {
+            return Finding::new(Wrong::Replayed, &keys.json, format!("{} was signed as {of}", keys.json));
+        }
+        let wrong = match place {
+            Ok(place) if own() && !kept.versions_of(&place).is_empty() => Wrong::Swapped,
+            _ if own() => Wrong::Damaged,
+            _ => Wrong::Forged,
+        };
+        return Finding::new(wrong, &keys.minisig, format!("{} is the signature of {of}", keys.minisig));
+    }
+    if error.kind() == Kind::Forged
+        && own()
+        && signers.iter().all(|key| key.verify(&keys.json, json, signature).is_err())
+    {
+        let what = format!("{} or its signature was altered after it was signed", keys.json);
+        return Finding::new(Wrong::Damaged, &keys.json, what);
     }
     Finding::of(&keys.json, &error)
 }
