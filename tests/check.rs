@@ -1,4 +1,4 @@
-//! What `check` says of each kind of damage to each kind of object, on a store that keeps no versions.
+//! What `check` says of each kind of damage to each kind of object, and what becomes of it by a repair.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
 
@@ -14,10 +14,14 @@ use lifeboat::ops::state::State;
 use lifeboat::repo::certificate::{Grant, Role};
 use lifeboat::repo::check::Share;
 use lifeboat::repo::cutter::Grain;
+use lifeboat::repo::receipt::Committed;
+use lifeboat::repo::repository::Repository;
 use lifeboat::repo::sign::SigningKey;
 use lifeboat::repo::void::{self, NewMark};
+use lifeboat::store::{Body, Credentials, Key, PutMode, StoreOptions, open};
 use support::pruner;
-use support::repository::{Bucket, Part, noise, rows, tenant};
+use support::repository::{Bucket, Part, noise, read_stream, rows, tenant};
+use support::seaweed::Seaweed;
 use support::second;
 
 fn night(n: u64) -> Vec<Part> {
@@ -28,10 +32,11 @@ fn night(n: u64) -> Vec<Part> {
     ]
 }
 
-/// Three nights, two void marks that the third has seen, and a machine that remembers all of it.
+/// Three nights, two void marks that the third has seen, a machine that remembers all of it, and a copy.
 struct World {
     bucket: Bucket,
     state: tempfile::TempDir,
+    second: tempfile::TempDir,
 }
 
 /// What is done to an object.
@@ -49,22 +54,47 @@ const HARMS: [Harm; 5] = [Harm::Truncate, Harm::Flip, Harm::Zeros, Harm::Delete,
 
 impl World {
     async fn new() -> World {
-        let mut bucket = Bucket::new().await;
+        World::of(Bucket::new().await).await
+    }
+
+    async fn of(bucket: Bucket) -> World {
         let state = pruner::certified(&bucket).await;
-        bucket.night(&night(0)).await;
-        bucket.night(&night(1)).await;
-        let world = World { bucket, state };
+        let mut world = World { bucket, state, second: tempfile::tempdir().unwrap() };
+        world.bucket.night(&night(0)).await;
+        world.bucket.night(&night(1)).await;
         world.void(b"one").await;
         world.void(b"two").await;
-        let World { mut bucket, state } = world;
-        bucket.night(&night(2)).await;
+        world.bucket.night(&night(2)).await;
         // The host's second certificate is in force; receipts were written under its first.
-        bucket.certify(bucket.grant()).await;
-        let world = World { bucket, state };
+        world.bucket.certify(world.bucket.grant()).await;
         let machine = world.machine().await;
         second::remember(&machine).await;
         assert_eq!(second::words(&second::checked(&machine).await), []);
+        second::copy(&machine, second::folder(world.second.path()).await).await.unwrap();
         world
+    }
+
+    /// The repository in the second store.
+    async fn other(&self) -> Repository {
+        let store = second::folder(self.second.path()).await;
+        Repository::open(store, Some(self.bucket.repo.hash())).await.unwrap()
+    }
+
+    /// Every snapshot comes back bit for bit.
+    async fn all_comes_back(&self) {
+        let history = self.bucket.history().await;
+        assert_eq!(history.faults, []);
+        for (n, committed) in history.snapshots.iter().enumerate() {
+            self.comes_back(committed, n as u64).await;
+        }
+    }
+
+    async fn comes_back(&self, committed: &Committed, n: u64) {
+        let reader = self.bucket.reader(committed).await.unwrap();
+        for part in night(n) {
+            let read = read_stream(&reader, part.component, part.stream).await.unwrap();
+            assert!(read == part.bytes(), "{n} {}", part.stream);
+        }
     }
 
     async fn machine(&self) -> Appliance {
@@ -151,7 +181,7 @@ fn right_word(place: &str, harm: Harm) -> &'static str {
 }
 
 #[tokio::test]
-async fn each_harm_to_each_object_is_named_by_its_word() {
+async fn each_harm_to_each_object_is_named_by_its_word_and_put_right_from_the_copy() {
     let world = World::new().await;
     let mut wrong = Vec::new();
     for place in ["pack", "manifest", "list", "receipt", "signature", "wrap", "certificate", "mark"] {
@@ -160,7 +190,10 @@ async fn each_harm_to_each_object_is_named_by_its_word() {
             let whole = fs::read(&object).unwrap();
             harm(how, &object, &other);
             let found = second::words(&second::checked(&world.machine().await).await);
-            fs::write(&object, whole).unwrap();
+            let repair = second::repair(&mut world.machine().await, Some(&world.other().await), None).await;
+            if !repair.left().is_empty() || fs::read(&object).ok() != Some(whole) {
+                wrong.push(format!("{place} {how:?}: not put right: {repair:?}"));
+            }
             let (word, key) = (right_word(place, how), world.key(&object));
             let named = found.iter().any(|(w, o)| w == word && (*o == key || o.ends_with('/')));
             // Besides, receipts under a certificate that is not right cannot be verified.
@@ -173,6 +206,7 @@ async fn each_harm_to_each_object_is_named_by_its_word() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(second::words(&second::checked(&world.machine().await).await), [], "all is as it was");
+    world.all_comes_back().await;
 }
 
 #[tokio::test]
@@ -185,6 +219,10 @@ async fn a_bucket_that_is_set_back_is_rolled_back() {
     }
     let found = second::words(&second::checked(&world.machine().await).await);
     assert_eq!(found, [("rolled-back".to_owned(), "tenants/byrne/snapshots/".to_owned())]);
+    let repair = second::repair(&mut world.machine().await, Some(&world.other().await), None).await;
+    assert_eq!((repair.plans[0].bring_back.len(), repair.left()), (1, vec![]));
+    assert_eq!(second::words(&second::checked(&world.machine().await).await), []);
+    world.all_comes_back().await;
 
     let world = World::new().await;
     for suffix in [".json", ".minisig"] {
@@ -194,6 +232,161 @@ async fn a_bucket_that_is_set_back_is_rolled_back() {
     let found = second::words(&second::checked(&world.machine().await).await);
     let expected = [("rolled-back", "hosts/h1.2.json"), ("rolled-back", "tenants/byrne/void/2.json")];
     assert_eq!(found, expected.map(|(w, o)| (w.to_owned(), o.to_owned())));
+    let repair = second::repair(&mut world.machine().await, Some(&world.other().await), None).await;
+    assert_eq!(repair.left(), [""; 0]);
+    assert_eq!(second::words(&second::checked(&world.machine().await).await), []);
+}
+
+#[tokio::test]
+async fn receipts_that_lack_in_the_row_come_back_with_all_they_need() {
+    let world = World::new().await;
+    let second_snapshot = world.files("snapshots", ".json")[1].clone();
+    let stem = second_snapshot.file_stem().unwrap().to_str().unwrap();
+    for object in world.files("snapshots", "").iter().filter(|p| p.to_str().unwrap().contains(stem)) {
+        fs::remove_file(object).unwrap();
+    }
+    world.files("packs", "").iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    let found = second::words(&second::checked(&world.machine().await).await);
+    assert!(found.iter().all(|(word, _)| word == "missing"), "{found:?}");
+    assert!(found.iter().any(|(_, object)| object.ends_with('/')), "{found:?}");
+    let repair = second::repair(&mut world.machine().await, Some(&world.other().await), None).await;
+    assert_eq!(repair.left(), [""; 0]);
+    assert_eq!(second::words(&second::checked(&world.machine().await).await), []);
+    world.all_comes_back().await;
+}
+
+#[tokio::test]
+async fn a_pack_that_nobody_has_whole_is_given_up_and_the_next_night_is_whole() {
+    let mut world = World::new().await;
+    // The pack of the first night, which all snapshots need; the copy's is damaged too.
+    let sizes = |p: &PathBuf| fs::metadata(p).unwrap().len();
+    let pack = world.files("packs", "").into_iter().max_by_key(sizes).unwrap();
+    harm(Harm::Flip, &pack, &pack);
+    let there = world.second.path().join(world.key(&pack));
+    harm(Harm::Truncate, &there, &there);
+    let operator = world.bucket.operator.clone();
+    let repair =
+        second::repair(&mut world.machine().await, Some(&world.other().await), Some(&operator)).await;
+    let plan = &repair.plans[0];
+    assert_eq!((plan.steps.len(), plan.give_up.len(), repair.left()), (0, 1, vec![]));
+    assert_eq!(plan.losses.len(), 3);
+    for loss in &plan.losses {
+        let streams = loss.streams.as_ref().unwrap();
+        assert!(loss.packs == 1 && !loss.all && !streams.is_empty(), "{loss:?}");
+        assert!(streams.iter().all(|s| s.lost_bytes > 0 && s.lost_bytes <= s.size_bytes), "{loss:?}");
+    }
+    assert_eq!(repair.done[0].mark, Some(3));
+    let checked = second::checked(&world.machine().await).await;
+    assert_eq!(second::words(&checked), [], "it was signed for");
+    assert_eq!(checked.tenants[0].given_up, 3);
+    assert!(checked.tenants[0].faults.iter().any(|f| f.kind == "given-up"));
+
+    let next = world.bucket.night(&night(3)).await;
+    world.comes_back(&next, 3).await;
+    let checked = second::checked(&world.machine().await).await;
+    assert_eq!((second::words(&checked), checked.tenants[0].given_up), (vec![], 3));
+
+    // Somebody finds an older disk: what was given up comes back, and older snapshots with it.
+    harm(Harm::Delete, &there, &there);
+    let whole = fs::read(&pack).unwrap();
+    let mut right = whole.clone();
+    right[whole.len() / 2] ^= 1;
+    fs::write(&there, right).unwrap();
+    let repair = second::repair(&mut world.machine().await, Some(&world.other().await), None).await;
+    assert_eq!(repair.origins(), ["other-store"]);
+    assert_eq!(second::checked(&world.machine().await).await.tenants[0].given_up, 0);
+    world.all_comes_back().await;
+}
+
+#[tokio::test]
+async fn without_a_second_store_wraps_come_from_receipts_and_what_is_lost_is_said() {
+    let world = World::new().await;
+    let (wrap, _) = world.place("wrap");
+    let (manifest, _) = world.place("manifest");
+    for object in [&wrap, &manifest] {
+        fs::remove_file(object).unwrap();
+    }
+    let repair = second::repair(&mut world.machine().await, None, None).await;
+    assert_eq!(repair.origins(), ["receipt"]);
+    assert!(wrap.exists());
+    let plan = repair.plans.last().unwrap();
+    assert!(plan.losses.len() == 1 && plan.losses[0].all, "{plan:?}");
+    assert_eq!((plan.left.len(), plan.left[0].kind), (1, "missing"));
+    let words = second::words(&second::checked(&world.machine().await).await);
+    assert_eq!(words, [("missing".to_owned(), world.key(&manifest))]);
+}
+
+#[tokio::test]
+async fn a_machine_that_may_not_prune_gives_nothing_up_and_says_how_it_could() {
+    let world = World::new().await;
+    let (pack, _) = world.place("pack");
+    fs::remove_file(&pack).unwrap();
+    let grant = Grant { host: pruner::pruner(), roles: vec![Role::Drill], ..world.bucket.grant() };
+    world.bucket.certify(grant).await;
+    let repair = second::repair(&mut world.machine().await, None, None).await;
+    assert!(repair.done.is_empty());
+    let left = repair.left();
+    assert!(left[0].starts_with("[denied]") && left[0].contains("--role backup,drill,prune"), "{left:?}");
+    assert!(!repair.plans[0].losses.is_empty(), "what would be lost is said all the same");
+}
+
+#[tokio::test]
+async fn a_copy_is_repaired_from_the_store_in_the_same_way() {
+    let world = World::new().await;
+    let (pack, other) = world.place("pack");
+    let there = world.second.path().join(world.key(&pack));
+    harm(Harm::Swap, &there, &other);
+    let state = tempfile::tempdir().unwrap();
+    let store = second::folder(world.second.path()).await;
+    let mut machine = second::machine(store, state.path(), &world.bucket).await;
+    let found = second::words(&second::checked(&machine).await);
+    assert_eq!(found, [("swapped".to_owned(), world.key(&pack))]);
+    let repair = second::repair(&mut machine, Some(&world.bucket.repo), None).await;
+    assert_eq!((repair.origins(), repair.left()), (vec!["other-store"], vec![]));
+    assert_eq!(second::words(&second::checked(&machine).await), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_bucket_that_keeps_versions_what_was_overwritten_or_deleted_is_named_and_put_right_for_good() {
+    let seaweed = Seaweed::start();
+    let name = seaweed.new_bucket(true);
+    let options = StoreOptions {
+        endpoint: Some(seaweed.endpoint.clone()),
+        region: Some(seaweed.region.clone()),
+        credentials: Some(Credentials {
+            access_key: seaweed.access_key.clone().into(),
+            secret_key: seaweed.secret_key.clone().into(),
+            session_token: None,
+        }),
+        ..StoreOptions::default()
+    };
+    let store = open(&format!("s3://{name}/x").parse().unwrap(), &options).await.unwrap();
+    let world = World::of(Bucket::on(store.clone()).await).await;
+    let all: Vec<Key> = store.list("").await.unwrap().into_iter().map(|e| e.key).collect();
+    // An intruder with the host's credential: every second object overwritten, the others deleted.
+    let harmed = all.iter().filter(|k| k.as_str() != "lifeboat.json" && !k.as_str().contains("/drills/"));
+    let mut done = [0, 0];
+    for (n, key) in harmed.enumerate() {
+        match n % 2 {
+            0 => drop(store.put(key, Body::from(vec![0; 100]), PutMode::Replace).await.unwrap()),
+            _ => store.delete(key, None).await.unwrap(),
+        }
+        done[n % 2] += 1;
+    }
+    println!("{} overwritten, {} deleted", done[0], done[1]);
+    let found = second::words(&second::checked(&world.machine().await).await);
+    assert!(found.iter().all(|(word, _)| word == "overwritten" || word == "deleted"), "{found:?}");
+    // A copy takes the right versions.
+    let copy = tempfile::tempdir().unwrap();
+    let copied = second::copy(&world.machine().await, second::folder(copy.path()).await).await.unwrap();
+    assert_eq!((copied.snapshots, copied.left_out), (3, vec![]));
+    // What no snapshot needs any more stays as it is: nobody can say what it was.
+    let repair = second::repair(&mut world.machine().await, None, None).await;
+    assert!(repair.origins().iter().all(|from| ["older-version", "receipt"].contains(from)), "{repair:?}");
+    assert_eq!(repair.left(), [""; 0]);
+    assert_eq!(second::words(&second::checked(&world.machine().await).await), []);
+    world.all_comes_back().await;
+    seaweed.remove_bucket(&name);
 }
 
 #[tokio::test]

@@ -96,7 +96,7 @@ pub enum Verb {
     #[command(subcommand)]
     Files(FilesVerb),
     /// Verify what the store holds
-    #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check --read-data next/7\n  lifeboat check byrne --identity kit.txt"))]
+    #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check --read-data next/7\n  lifeboat check byrne --identity kit.txt\n  lifeboat check byrne --read-data --repair --dry-run --identity kit.txt"))]
     Check(CheckArgs),
     /// Copy the repository to the second store, without any key
     #[command(after_help = after!("  lifeboat copy --dry-run\n  lifeboat copy\n  lifeboat check --from-copy --read-data next/7"))]

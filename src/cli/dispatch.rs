@@ -11,6 +11,7 @@ mod keys;
 mod probe;
 mod prune;
 mod read;
+mod repair;
 mod restore;
 mod service;
 mod write;
@@ -54,7 +55,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Snapshots(args) => call.reading(read::snapshots(&call, args)).await,
         Verb::Show(args) => call.reading(read::show(&call, args)).await,
         Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
-        Verb::Check(args) => call.reading(check::run(&call, args)).await,
+        Verb::Check(args) => check::run(&call, args).await,
         Verb::Copy(args) => copy::run(&call, args).await,
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,

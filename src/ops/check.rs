@@ -3,6 +3,8 @@
 //! Without keys: receipts and their chain (L0), and that every object is there (sizes) or is what its name says
 //! (`--read-data`, L1). With an identity also that every stream decrypts, decompresses and has its digest (L2).
 
+pub mod loss;
+pub mod repair;
 mod streams;
 pub mod verified;
 

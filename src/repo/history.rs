@@ -253,13 +253,14 @@ impl Listing {
         })
     }
 
-    /// Finds keys with versions of different content; a put repeated with the same bytes is none.
+    /// Finds keys whose newest version is not the content of their oldest; a put repeated with the same bytes is none,
+    /// and neither is what was overwritten and then put right again.
     async fn overwritten(&self, repo: &Repository) -> Vec<Fault> {
         let mut faults = Vec::new();
         for versions in self.entries.chunk_by(|a, b| a.key == b.key).filter(|v| v.len() > 1) {
             let key = &versions[0].key;
             let Some((snapshot, _)) = keys::parse_snapshot(&self.tenant, key) else { continue };
-            if !same_content(repo, versions).await {
+            if !ends_as_it_began(repo, versions).await {
                 faults.push(Fault::Overwritten { snapshot, key: key.clone(), versions: versions.len() });
             }
         }
@@ -267,13 +268,14 @@ impl Listing {
     }
 }
 
-async fn same_content(repo: &Repository, versions: &[Entry]) -> bool {
-    let size = versions[0].size_bytes;
-    if size > COMPARE_LIMIT || versions.iter().any(|v| v.size_bytes != size) {
+async fn ends_as_it_began(repo: &Repository, versions: &[Entry]) -> bool {
+    let (oldest, newest) = (&versions[0], &versions[versions.len() - 1]);
+    let size = oldest.size_bytes;
+    if size > COMPARE_LIMIT || newest.size_bytes != size {
         return false;
     }
     let mut first = None;
-    for v in versions {
+    for v in [oldest, newest] {
         let hash = match object::get(&**repo.store(), &v.key, v.version.as_deref(), size).await {
             Ok(bytes) => Sha256::of(&bytes),
             Err(_) => return false,

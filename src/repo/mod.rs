@@ -22,6 +22,7 @@ pub mod pack;
 pub mod reader;
 pub mod receipt;
 pub mod renewal;
+pub mod repair;
 pub mod repository;
 pub mod reuse;
 pub mod seal;

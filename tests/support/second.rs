@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use lifeboat::error::Result;
 use lifeboat::ops::appliance::Appliance;
+use lifeboat::ops::check::repair::{self, Plan, Repaired};
 use lifeboat::ops::check::{Checked, Extent, ReadData, check};
 use lifeboat::ops::copy::{Copied, Copying};
 use lifeboat::ops::state;
+use lifeboat::repo::age_file::Identities;
 use lifeboat::repo::certificate::Trust;
+use lifeboat::repo::check::Depth;
 use lifeboat::repo::history::{History, Seen};
 use lifeboat::repo::repository::Repository;
 use lifeboat::store::{LocalStore, SharedStore, Timeouts};
@@ -63,4 +66,46 @@ pub fn words(checked: &Checked) -> Vec<(String, String)> {
     let mut words: Vec<_> = all.map(|f| (f.kind.clone(), f.object.clone())).collect();
     words.sort();
     words
+}
+
+/// What a repair planned and did, round by round.
+#[derive(Debug, Default)]
+pub struct Repair {
+    pub plans: Vec<Plan>,
+    pub done: Vec<Repaired>,
+}
+
+impl Repair {
+    /// What could not be put right at the end.
+    pub fn left(&self) -> Vec<String> {
+        self.plans.last().unwrap().left.iter().map(|l| format!("[{}] {}", l.kind, l.what)).collect()
+    }
+
+    /// Where objects came from.
+    pub fn origins(&self) -> Vec<&'static str> {
+        self.plans.iter().flat_map(|p| &p.steps).map(|s| s.from).collect()
+    }
+}
+
+/// Repairs the tenant until nothing is left to do.
+pub async fn repair(
+    appliance: &mut Appliance,
+    other: Option<&Repository>,
+    identities: Option<&Identities>,
+) -> Repair {
+    let mut all = Repair::default();
+    for _ in 0..repair::MOST_ROUNDS {
+        let plan = repair::plan(appliance, other, &tenant(), Depth::Hashes, identities).await.unwrap();
+        let idle = plan.is_idle();
+        if !idle {
+            let done = repair::apply(appliance, &plan).await.unwrap();
+            assert_eq!(done.failed, [""; 0]);
+            all.done.push(done);
+        }
+        all.plans.push(plan);
+        if idle {
+            return all;
+        }
+    }
+    panic!("it goes in circles: {all:?}");
 }

@@ -21,6 +21,15 @@ pub struct CheckArgs {
     /// Only the newest whole snapshot of each tenant
     #[arg(long)]
     pub latest: bool,
+    /// Put right what can be: from an older version, from receipts, or from the second store; give up what nobody has
+    #[arg(long, conflicts_with = "latest")]
+    pub repair: bool,
+    /// With --repair: say what would be done, change nothing
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// With --repair: do not ask
+    #[arg(long, requires = "repair", conflicts_with = "dry_run")]
+    pub yes: bool,
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]

@@ -24,10 +24,14 @@ struct OfTenant<'a>(&'a TenantCheck);
 
 pub(super) async fn run(call: &Call<'_>, args: &CheckArgs) -> Result<u8> {
     let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
-    let appliance = call.appliance_of(args.source).await?;
+    let mut appliance = call.appliance_of(args.source).await?;
+    if args.repair {
+        return super::repair::run(call, args, &mut appliance, identities.as_ref()).await;
+    }
     let read_data = args.read_data.map_or(ReadData::None, |packs| packs.0);
     let extent = Extent { read_data, latest_only: args.latest };
-    let checked = check::check(&appliance, &args.tenants, extent, identities.as_ref()).await?;
+    let checking = check::check(&appliance, &args.tenants, extent, identities.as_ref());
+    let checked = call.reading(checking).await?;
     if !checked.repository.is_empty() {
         call.output.result(&OfRepository { repository: appliance.repo.id(), faults: &checked.repository });
     }
