@@ -19,8 +19,11 @@ pub(super) async fn status(call: &Call<'_>, args: &StatusArgs) -> Result<u8> {
 impl Rendered for Status {
     fn text(&self) -> String {
         let mut text = format!("{}\n{}\n\n", self.sentence(), self.copies.sentence());
-        let mut rows =
-            vec![["", "tenant", "as of", "needs", "snapshots", "proof", "head"].map(str::to_owned).to_vec()];
+        let mut rows = vec![
+            ["", "tenant", "as of", "needs", "snapshots", "proof", "packs read", "head"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         rows.extend(self.tenants.iter().map(|t| row(t, self.now)));
         text.push_str(&table(&rows));
         for t in self.tenants.iter().filter(|t| !t.reasons.is_empty()) {
@@ -50,8 +53,18 @@ fn row(t: &TenantStatus, now: jiff::Timestamp) -> Vec<String> {
         bytes(t.needed_bytes),
         t.snapshots.to_string(),
         proof,
+        packs_read(t, now),
         t.head.as_ref().map_or("-".to_owned(), |(n, hash)| format!("{n}:{}", hash.short())),
     ]
+}
+
+/// Says how long ago the pack was read that waits longest, where all of them were.
+fn packs_read(t: &TenantStatus, now: jiff::Timestamp) -> String {
+    match (t.verified.never, t.verified.oldest) {
+        (0, Some(oldest)) => ago(oldest, now),
+        (_, None) => "never".to_owned(),
+        (never, Some(_)) => format!("{never} never"),
+    }
 }
 
 pub(super) async fn snapshots(call: &Call<'_>, args: &SnapshotsArgs) -> Result<u8> {
