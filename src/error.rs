@@ -21,7 +21,7 @@ pub enum Kind {
     Locked,
     /// The identity given does not open what it should open.
     WrongKey,
-    /// The store, Docker or a database refused the credentials or the right.
+    /// The store, Docker, a database or a hardware key refused the credentials or the right.
     Denied,
     /// The store could not be reached or answered with a fault.
     Store,

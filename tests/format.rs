@@ -60,7 +60,9 @@ async fn read_sample(folder: &Path) {
     let tenant: TenantName = tenant();
     let history = History::load(&repo, &trust, &tenant, None).await.unwrap();
     assert_eq!(history.faults, []);
-    let identities = Identities::open(folder.join("operator.txt").to_str().unwrap()).unwrap();
+    let identities =
+        Identities::parse("operator.txt", &std::fs::read_to_string(folder.join("operator.txt")).unwrap())
+            .unwrap();
     let mut intact = IntactCheck::begin(&repo, &tenant, Depth::Hashes).await.unwrap();
     let mut read = BTreeMap::new();
     for committed in &history.snapshots {

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "keys/identities.rs"]
+mod identities;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

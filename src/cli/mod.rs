@@ -3,6 +3,7 @@
 //! The only layer that prints. Owns the wording of results; verbs return values.
 
 mod args;
+mod ask;
 mod dispatch;
 mod progress;
 mod render;

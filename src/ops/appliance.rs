@@ -16,7 +16,7 @@ use crate::monitor::SharedMonitor;
 use crate::ops::kit::Kit;
 use crate::ops::place;
 use crate::ops::state::{self, Membership, State};
-use crate::repo::age_file::{Identities, Recipient};
+use crate::repo::age_file::{Identities, Nobody, Recipient, SharedAsked};
 use crate::repo::certificate::Trust;
 use crate::repo::chunk::DedupKey;
 use crate::repo::repository::Repository;
@@ -217,9 +217,9 @@ impl Appliance {
     }
 }
 
-/// Reads identities from a file, a recovery kit or, for `-`, standard input.
+/// Reads identities from a file, a recovery kit or, for `-`, standard input; nobody is asked for a passphrase.
 pub fn read_identities(path: &Path) -> Result<Identities> {
-    Identities::open(&path.to_string_lossy())
+    Identities::open(&path.to_string_lossy(), &(Arc::new(Nobody) as SharedAsked))
 }
 
 /// Returns the operators' recipients and, where drills run here, the drill identity's.

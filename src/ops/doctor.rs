@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::ops::appliance::{self, Appliance};
 use crate::ops::keys::{self, KeysOverview};
 use crate::ops::probe::{self, Protection};
-use crate::repo::age_file::Identities;
 use crate::repo::certificate::Role;
 
 /// What a sentence is about.
@@ -68,7 +67,7 @@ impl Diagnosis {
 pub async fn diagnose(appliance: &Appliance) -> Result<Diagnosis> {
     // Where drills run here, this host's own identity tells more of what it opens.
     let own = appliance::drill_identity_file(&appliance.config.machine.drills, &appliance.state)
-        .and_then(|file| Identities::open(&file.to_string_lossy()).ok());
+        .and_then(|file| appliance::read_identities(&file).ok());
     let overview = keys::list(appliance, own.as_ref()).await?;
     let mut diagnosis = Diagnosis { findings: Vec::new() };
     readers(&mut diagnosis, &overview);

@@ -217,6 +217,7 @@ impl VaultKey {
             return Ok(key);
         }
         let mut sealed_otherwise = 0;
+        let mut refused = None;
         for wrap in wraps {
             let what = format!("wrap {} of vault {vault}", wrap.hash.short());
             match age_file::open(&what, &wrap.age, identities, WRAP_LIMIT) {
@@ -228,7 +229,10 @@ impl VaultKey {
                         return Ok(key);
                     }
                 }
-                Err(_) => sealed_otherwise += 1,
+                Err(e) => {
+                    sealed_otherwise += 1;
+                    refused = refused.or(Some(e).filter(|e| e.kind() == Kind::Denied));
+                }
             }
         }
         let tried = wraps.len();
@@ -239,9 +243,13 @@ impl VaultKey {
             ),
             n => format!("vault {vault} does not open: {n} of {tried} wraps hold another key"),
         };
-        Err(Error::new(Kind::WrongKey, what).hint(
+        let error = Error::new(Kind::WrongKey, what).hint(
             "give an operator's identity with --identity FILE; one that was added later opens newer wraps only",
-        ))
+        );
+        Err(match refused {
+            Some(refused) => error.caused_by(refused),
+            None => error,
+        })
     }
 
     fn among(vault: &VaultId, all: Identities) -> Option<VaultKey> {
@@ -289,7 +297,8 @@ impl VaultKey {
 
     /// Returns the identity as the age crate takes it, for opening packs.
     pub fn to_age(&self) -> Arc<dyn age::Identity + Send + Sync> {
-        Arc::new(self.identities.first().clone())
+        let key = self.identities.first().expect("a vault key is made of one X25519 identity");
+        Arc::new(key.clone())
     }
 }
 

@@ -5,10 +5,11 @@ use tokio::io::AsyncReadExt;
 
 use super::{Call, DONE};
 use crate::cli::args::{FilesArgs, FilesVerb, IdentityArgs};
+use crate::cli::ask;
 use crate::cli::render::{Rendered, bytes, shown};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
-use crate::ops::appliance::{Appliance, read_identities};
+use crate::ops::appliance::Appliance;
 use crate::ops::files::{self, Listed};
 use crate::ops::restore::{self, Opened};
 
@@ -31,7 +32,7 @@ pub(super) fn needed(args: &IdentityArgs) -> Result<crate::repo::age_file::Ident
         Error::new(Kind::WrongKey, "backups are sealed: this needs an identity")
             .hint("give --identity FILE, an operator's age identity or the recovery kit")
     })?;
-    read_identities(path)
+    ask::identities(path)
 }
 
 async fn open(call: &Call<'_>, args: &FilesArgs) -> Result<(Appliance, Opened)> {

@@ -8,13 +8,14 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::{Call, DONE};
 use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs, KeysVerb, RoleArg};
+use crate::cli::ask;
 use crate::cli::render::{Rendered, table};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ops::init::{self, Certified, Drills, Made, Options};
+use crate::ops::keys as verbs;
 use crate::ops::keys::KeysOverview;
 use crate::ops::kit::Kit;
 use crate::ops::state::State;
-use crate::ops::{appliance, keys as verbs};
 use crate::repo::certificate::Role;
 
 pub(super) async fn init(call: &Call<'_>, args: &InitArgs) -> Result<u8> {
@@ -81,7 +82,7 @@ pub(super) async fn run(call: &Call<'_>, verb: &KeysVerb) -> Result<u8> {
 }
 
 async fn list(call: &Call<'_>, args: &IdentityArgs) -> Result<u8> {
-    let identities = args.identity.as_deref().map(appliance::read_identities).transpose()?;
+    let identities = args.identity.as_deref().map(ask::identities).transpose()?;
     let appliance = call.appliance().await?;
     let overview = verbs::list(&appliance, identities.as_ref()).await?;
     Ok(call.done(&overview))

@@ -2,9 +2,9 @@
 
 use super::{Call, DONE};
 use crate::cli::args::{FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
+use crate::cli::ask;
 use crate::cli::render::{Rendered, ago, bytes, seconds, table};
 use crate::error::{Kind, Result};
-use crate::ops::appliance::read_identities;
 use crate::ops::snapshots::{self, Shown, TenantSnapshots};
 use crate::ops::status::{self, Light, Status, TenantStatus};
 
@@ -111,7 +111,7 @@ impl Rendered for TenantSnapshots {
 }
 
 pub(super) async fn show(call: &Call<'_>, args: &ShowArgs) -> Result<u8> {
-    let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
+    let identities = args.identity.identity.as_deref().map(ask::identities).transpose()?;
     let appliance = call.appliance_of(args.source).await?;
     let shown = snapshots::show(&appliance, &args.tenant, &args.snapshot, identities.as_ref()).await?;
     drop(appliance);

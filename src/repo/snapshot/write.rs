@@ -117,7 +117,7 @@ impl SnapshotWriter {
             store: Arc::clone(repo.store()),
             pack_prefix: keys::packs(tenant),
             vault: options.vault.id().clone(),
-            recipient: options.vault.recipient().to_age(),
+            recipient: options.vault.recipient().to_age()?,
             dedup_key: options.dedup_key.clone(),
             cache_folder: options.cache_folder.clone(),
             spool: options.spool.clone(),

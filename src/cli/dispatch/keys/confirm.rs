@@ -4,10 +4,10 @@ use std::io::{BufRead, Read, Write};
 use std::path::Path;
 
 use crate::cli::args::ConfirmArgs;
+use crate::cli::ask::identities;
 use crate::cli::dispatch::Call;
 use crate::cli::render::Rendered;
 use crate::error::{Context, Kind, Result};
-use crate::ops::appliance;
 use crate::ops::keys::confirm::{self, Confirmed};
 use crate::ops::kit::Kit;
 
@@ -16,7 +16,7 @@ const KIT_LIMIT: u64 = 64 * 1024;
 
 pub(super) async fn run(call: &Call<'_>, args: &ConfirmArgs) -> Result<u8> {
     let kit = read(&args.kit)?;
-    let identities = args.identity.as_deref().map(appliance::read_identities).transpose()?;
+    let identities = args.identity.as_deref().map(identities).transpose()?;
     let appliance = call.appliance().await?;
     let confirmed = confirm::confirm(&appliance, &kit, identities).await?;
     drop(appliance);
