@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "keys/erase.rs"]
+mod erase;
 #[path = "keys/identities.rs"]
 mod identities;
 
@@ -53,10 +55,14 @@ fn write_tenant(host: &TestHost, tenant: &str) {
 
 /// A second host on the same store, with configuration and state of its own.
 fn second_host(first: &TestHost, tenants: &[&str]) -> TestHost {
+    host_named("h2", first, tenants)
+}
+
+fn host_named(name: &str, first: &TestHost, tenants: &[&str]) -> TestHost {
     let host = TestHost::with_folder();
     let url = format!("file://{}", first.path("store").display());
     let state = host.path("state");
-    let toml = format!("host = \"h2\"\nstate_dir = {state:?}\n\n[store]\nurl = {url:?}\n");
+    let toml = format!("host = \"{name}\"\nstate_dir = {state:?}\n\n[store]\nurl = {url:?}\n");
     fs::write(host.path("etc/lifeboat.toml"), toml).unwrap();
     tenants.iter().for_each(|t| write_tenant(&host, t));
     host
@@ -301,8 +307,15 @@ fn a_tenant_is_written_by_one_host_until_it_is_handed_over() {
     assert!(said.out.contains("Nothing is changed"), "{}", said.out);
     backup(&h1, "byrne");
 
+    // A machine that only prunes takes no tenant over, and keeps the ones it prunes.
+    let p1 = host_named("p1", &h1, &["byrne"]);
+    kit_verb(&p1, &["certify", "--role", "prune"], &h1.kit()).expect(0);
+    let said = kit_verb(&h1, &["hand-over", "byrne", "--to", "p1"], &h1.kit()).expect(1);
+    assert!(said.err.contains("not certified to back up"), "{}", said.err);
+
     kit_verb(&h1, &["hand-over", "byrne", "--to", "h2"], &h1.kit()).expect(0);
     backup(&h2, "byrne");
+    p1.run(&["prune", "byrne", "--yes"]).expect(0);
     h1.run(&["backup", "byrne"]).expect(1);
     backup(&h1, "dickinson");
     let hosts: Vec<Value> = snapshots(&h2, "byrne").iter().map(|s| s["host"].clone()).collect();

@@ -16,6 +16,7 @@ macro_rules! after {
 
 mod check;
 mod copy;
+mod erase;
 mod keys;
 mod prune;
 
@@ -28,6 +29,7 @@ use crate::ops::snapshots::Which;
 
 pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
+pub use erase::EraseArgs;
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
@@ -89,6 +91,9 @@ pub enum Verb {
     /// Keep a snapshot until a date, with a reason, whatever the policy says (on the machine that prunes)
     #[command(after_help = after!("  lifeboat pin byrne 20261123t020000z-1a2b3c4d --until 2027-12-31 --reason 'audit 2026'\n  lifeboat pin byrne 20261123t020000z-1a2b3c4d --release"))]
     Pin(PinArgs),
+    /// Erase a tenant that must be forgotten, and sign a dated statement about what is left of it
+    #[command(after_help = after!("  lifeboat erase byrne --kit kit.txt --dry-run\n  lifeboat erase byrne --kit kit.txt --yes-erase byrne --statement byrne-erased.json\n\nWhat is locked stays until its lock ends; run it again then. Copies and live data are not touched."))]
+    Erase(EraseArgs),
     /// Bring a tenant back
     #[command(after_help = after!("  lifeboat restore byrne --identity kit.txt --dry-run\n  lifeboat restore byrne --identity kit.txt\n  lifeboat restore byrne --identity kit.txt --yes-overwrite byrne\n  lifeboat restore byrne --identity kit.txt --into byrne-test"))]
     Restore(RestoreArgs),

@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod doctor;
 mod drill;
+mod erase;
 mod files;
 mod keys;
 mod probe;
@@ -47,6 +48,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Keys(verb) => keys::run(&call, verb).await,
         Verb::Backup(args) => write::backup(&call, args).await,
         Verb::Prune(args) => prune::run(&call, args).await,
+        Verb::Erase(args) => erase::run(&call, args).await,
         Verb::Pin(args) => prune::pin(&call, args).await,
         Verb::Hold(args) => write::hold(&call, args).await,
         Verb::Restore(args) => write::restore(&call, args).await,

@@ -150,7 +150,11 @@ pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repositor
         )),
         Some(_) => Ok(repo),
         None => {
-            let operators = kit.identities()?.recipients().into_iter().map(String::from).collect();
+            // Without an identity on the sheet the operators are those of the configuration.
+            let operators = match kit.identities.is_empty() {
+                true => Vec::new(),
+                false => kit.identities()?.recipients().into_iter().map(String::from).collect(),
+            };
             let membership = Membership {
                 repository: repo.id().clone(),
                 pin: kit.pin,

@@ -9,6 +9,7 @@ pub mod copy;
 pub mod discover;
 pub mod doctor;
 pub mod drill;
+pub mod erase;
 pub mod files;
 pub mod hold;
 pub mod init;

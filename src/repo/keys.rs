@@ -86,6 +86,20 @@ pub fn host_config(host: &HostName, number: u32) -> Key {
     key(format!("{HOSTS}{host}/config/{number}.age"))
 }
 
+/// The prefix below which the statements about erased tenants lie.
+pub const ERASED: &str = "erased/";
+
+/// Returns the keys of the statement number `number`, from 1, about an erased tenant.
+pub fn erasure(tenant: &TenantName, number: u32) -> Signed {
+    signed(&format!("{ERASED}{tenant}.{number}"))
+}
+
+/// Reads the key of a statement about a tenant, or of its signature, back to its number; none for any other key.
+pub fn parse_erasure(tenant: &TenantName, key: &Key) -> Option<u32> {
+    let stem = key.as_str().strip_prefix(ERASED)?.strip_prefix(tenant.as_str())?.strip_prefix('.')?;
+    parse_number(stem.strip_suffix(".json").or_else(|| stem.strip_suffix(".minisig"))?)
+}
+
 /// Returns the prefix below which all of a tenant lies.
 pub fn tenant(tenant: &TenantName) -> String {
     format!("{TENANTS}{tenant}/")

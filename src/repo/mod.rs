@@ -11,6 +11,7 @@ pub mod chunk;
 pub mod copy;
 pub mod cutter;
 pub mod drill;
+pub mod erasure;
 pub mod extent;
 pub mod frame;
 pub mod history;

@@ -7,7 +7,7 @@ use crate::cli::args::CheckArgs;
 use crate::cli::render::Rendered;
 use crate::error::{Kind, Result};
 use crate::id::RepositoryId;
-use crate::ops::appliance::read_identities;
+use crate::cli::ask;
 use crate::ops::check::verified::Verified;
 use crate::ops::check::{self, Extent, Fault, ReadData, TenantCheck};
 
@@ -23,7 +23,7 @@ struct OfRepository<'a> {
 struct OfTenant<'a>(&'a TenantCheck);
 
 pub(super) async fn run(call: &Call<'_>, args: &CheckArgs) -> Result<u8> {
-    let identities = args.identity.identity.as_deref().map(read_identities).transpose()?;
+    let identities = args.identity.identity.as_deref().map(ask::identities).transpose()?;
     let mut appliance = call.appliance_of(args.source).await?;
     if args.repair {
         return super::repair::run(call, args, &mut appliance, identities.as_ref()).await;

@@ -42,21 +42,17 @@ pub async fn hand_over(
         Error::new(Kind::NotFound, e.to_string())
             .hint(format!("first certify it there, with the kit: `lifeboat keys certify` on {to}"))
     })?;
+    if !receiver.grants(Role::Backup) {
+        return Err(Error::new(Kind::Conflict, format!("host {to} is not certified to back up")).hint(
+            format!("on {to}: `lifeboat keys certify --kit FILE --role backup`, with its other roles"),
+        ));
+    }
     refuse_ended(&trust, &receiver.signing_key, tenant, to)?;
     let mut done =
         HandedOver { tenant: tenant.clone(), from: BTreeMap::new(), to: to.clone(), planned: dry_run };
-    let history = vaults::history(&appliance.repo, &trust, tenant).await?;
     let now = appliance.around.now();
     // Before the receiver may write, the giver may not: a crash between leaves a tenant that nobody backs up, not two.
-    for host in givers(&trust, tenant, to) {
-        let Some(newest) = newest_certificate(&trust, &host) else { continue };
-        let last = last_in(&history, &trust, &newest.signing_key, None);
-        if !dry_run {
-            let grant = without_tenant(&trust, newest, tenant, last.as_ref());
-            certificate::issue(&appliance.repo, root, grant, now).await?;
-        }
-        done.from.insert(host, last);
-    }
+    done.from = take_away(appliance, &trust, root, tenant, Some(to), dry_run).await?;
     if !dry_run && trust.may_write(to, Role::Backup, tenant).is_err() {
         let mut tenants = receiver.tenants.clone();
         tenants.push(tenant.clone());
@@ -75,16 +71,42 @@ pub async fn hand_over(
     Ok(done)
 }
 
+/// Takes a tenant from every host that may write it, but `to`; returns of each the last receipt accepted.
+pub async fn take_away(
+    appliance: &Appliance,
+    trust: &Trust,
+    root: &SigningKey,
+    tenant: &TenantName,
+    to: Option<&HostName>,
+    dry_run: bool,
+) -> Result<BTreeMap<HostName, Option<LastAccepted>>> {
+    let history = vaults::history(&appliance.repo, trust, tenant).await?;
+    let mut from = BTreeMap::new();
+    for host in givers(trust, tenant, to) {
+        let Some(newest) = newest_certificate(trust, &host) else { continue };
+        let last = last_in(&history, trust, &newest.signing_key, None);
+        if !dry_run {
+            let grant = without_tenant(trust, newest, tenant, last.as_ref());
+            certificate::issue(&appliance.repo, root, grant, appliance.around.now()).await?;
+        }
+        from.insert(host, last);
+    }
+    Ok(from)
+}
+
 /// Returns the hosts whose key in force signs for the tenant under any certificate and has no end for it yet.
-fn givers(trust: &Trust, tenant: &TenantName, to: &HostName) -> Vec<HostName> {
+fn givers(trust: &Trust, tenant: &TenantName, to: Option<&HostName>) -> Vec<HostName> {
     let signs = |host: &&HostName| {
         newest_certificate(trust, host).is_some_and(|newest| {
+            // Who only drills or prunes the tenant goes on doing so.
             newest.ended.is_none()
                 && trust.limit(&newest.signing_key, tenant).is_none()
-                && trust.certificates().any(|c| c.signing_key == newest.signing_key && c.names(tenant))
+                && trust
+                    .certificates()
+                    .any(|c| c.signing_key == newest.signing_key && c.grants(Role::Backup) && c.names(tenant))
         })
     };
-    trust.hosts().filter(|h| *h != to).filter(signs).cloned().collect()
+    trust.hosts().filter(|h| Some(*h) != to).filter(signs).cloned().collect()
 }
 
 fn without_tenant(
