@@ -11,7 +11,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::{Sha256, SnapshotId, TenantName};
 use crate::store::{Entry, Kept, Marker};
 
@@ -129,7 +129,8 @@ impl Seen {
     /// Brings the memory up to the store with one listing and the receipts that are new; returns what is wrong.
     ///
     /// Unverifiable receipts are read again each time. Only faults that concern new receipts or the head are
-    /// found; [`History::load`] finds all.
+    /// found; [`History::load`] finds all. Fails where a new receipt cannot be fetched at all: a snapshot made without
+    /// knowing it might take its number.
     pub async fn advance(
         &mut self,
         repo: &Repository,
@@ -138,7 +139,7 @@ impl Seen {
     ) -> Result<Vec<Fault>> {
         let listing = Listing::of(repo, tenant).await?;
         let new = listing.receipts().filter(|s| !self.snapshots.contains(*s)).cloned().collect();
-        let (read, mut faults) = listing.read(repo, trust, new).await;
+        let (read, mut faults) = listing.read_to_follow(repo, trust, new).await?;
         let mut links: Vec<chain::Link> = read.iter().map(Into::into).collect();
         links.sort_by_key(chain::order);
         let gone = self.head.as_ref().filter(|head| !listing.parts.contains_key(&head.snapshot));
@@ -224,6 +225,30 @@ impl Listing {
         }
         faults.sort_by(|a, b| a.snapshot().cmp(&b.snapshot()));
         (right, faults)
+    }
+
+    /// The same, for a writer whose receipt is to follow them: one that does not come is an error, and one that does not
+    /// verify is read again with certificates of now. A host may have been certified since, or bytes turned on the way.
+    async fn read_to_follow(
+        &self,
+        repo: &Repository,
+        trust: &Trust,
+        some: Vec<SnapshotId>,
+    ) -> Result<(Vec<Committed>, Vec<Fault>)> {
+        let (mut right, faults) = self.read(repo, trust, some).await;
+        let (doubtful, mut faults): (Vec<_>, Vec<_>) = faults.into_iter().partition(Fault::is_doubtful);
+        if !doubtful.is_empty() {
+            let fresh = Trust::load(repo).await?;
+            let doubtful = doubtful.iter().filter_map(Fault::snapshot).cloned().collect();
+            let (more, still) = self.read(repo, &fresh, doubtful).await;
+            right.extend(more);
+            faults.extend(still);
+        }
+        if let Some((kind, what)) = faults.iter().find_map(Fault::not_fetched) {
+            return Err(Error::new(kind, format!("receipts of {} are not all known: {what}", self.tenant))
+                .hint("run it again; `lifeboat check` names what the store does not give"));
+        }
+        Ok((right, faults))
     }
 
     async fn read_one(&self, repo: &Repository, trust: &Trust, snapshot: &SnapshotId) -> Result<Committed> {

@@ -51,6 +51,7 @@ pub struct FaultStore {
 struct Plan {
     calls: BTreeMap<Method, u64>,
     script: BTreeMap<(Method, u64), Fault>,
+    lasting: BTreeMap<Method, (u64, Fault)>,
     random: Option<Random>,
     struck: Vec<(Method, u64, Fault)>,
 }
@@ -75,6 +76,13 @@ impl FaultStore {
         self
     }
 
+    /// Breaks the `call`-th call of `method`, counted from 1, and all after it, as a disk that is full does.
+    #[must_use]
+    pub fn from(self, method: Method, call: u64, fault: Fault) -> Self {
+        self.plan().lasting.insert(method, (call, fault));
+        self
+    }
+
     /// Breaks also one in `one_in` calls, chosen by `seed`, by one of `faults`.
     #[must_use]
     pub fn seeded(self, seed: u64, one_in: u32, faults: &[Fault]) -> Self {
@@ -87,6 +95,7 @@ impl FaultStore {
     pub fn heal(&self) {
         let mut plan = self.plan();
         plan.script.clear();
+        plan.lasting.clear();
         plan.random = None;
     }
 
@@ -147,7 +156,8 @@ impl Plan {
         *call += 1;
         let call = *call;
         let scripted = self.script.get(&(method, call)).copied();
-        let fault = scripted.or_else(|| self.random.as_mut()?.roll())?;
+        let lasting = self.lasting.get(&method).filter(|(first, _)| call >= *first).map(|(_, fault)| *fault);
+        let fault = scripted.or(lasting).or_else(|| self.random.as_mut()?.roll())?;
         self.struck.push((method, call, fault));
         Some(fault)
     }
@@ -361,6 +371,17 @@ mod tests {
         assert!(store.head(&key("old")).await.unwrap().is_some());
         assert_eq!(store.calls(Method::Head), 2);
         assert_eq!(store.struck(), [(Method::Head, 1, Fault::Before(Kind::Denied))]);
+    }
+
+    #[tokio::test]
+    async fn a_lasting_fault_strikes_until_the_store_is_healed() {
+        let (_f, inner) = local().await;
+        let store = FaultStore::new(inner).from(Method::Put, 2, Fault::Before(Kind::Full));
+        let put = async |name| store.put(&key(name), body(b"x"), PutMode::Create).await.map_err(|e| e.kind());
+        assert!(put("a").await.is_ok());
+        assert_eq!([put("b").await.unwrap_err(), put("c").await.unwrap_err()], [Kind::Full; 2]);
+        store.heal();
+        assert!(put("c").await.is_ok());
     }
 
     #[tokio::test]

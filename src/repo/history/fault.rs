@@ -122,6 +122,20 @@ impl Fault {
         matches!(self, Fault::Unverifiable { kind: Kind::NotFound, .. })
     }
 
+    /// Tells whether a receipt came and does not verify, which another look may show to be right.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self, Fault::Unverifiable { kind: Kind::Forged | Kind::Damaged, .. })
+    }
+
+    /// Returns why a receipt did not come at all; what came and is wrong, or was gone by then, is another matter.
+    pub(super) fn not_fetched(&self) -> Option<(Kind, &str)> {
+        match self {
+            Fault::Unverifiable { kind: Kind::Forged | Kind::Damaged | Kind::NotFound, .. } => None,
+            Fault::Unverifiable { kind, what, .. } => Some((*kind, what)),
+            _ => None,
+        }
+    }
+
     /// Tells whether somebody must look, and prune must stop; a run that died, or what the operators ended, is neither.
     pub fn is_alarm(&self) -> bool {
         !matches!(self, Fault::Orphan { .. } | Fault::Ended { .. })

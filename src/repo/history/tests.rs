@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::repo::sign::SigningKey;
 use crate::repo::testing::{House, tenant};
-use crate::store::Store;
+use crate::store::{Fault as Broken, FaultStore, Method, Store};
 
 async fn load(house: &House, remembered: Option<&Head>) -> History {
     History::load(&house.repo, &house.trust().await, &tenant(), remembered).await.unwrap()
@@ -136,4 +136,40 @@ async fn a_store_that_shows_less_does_not_move_the_memory_back() {
     }
     assert_eq!(words(&seen.advance(&house.repo, &trust, &tenant()).await.unwrap()), ["rolled-back"]);
     assert_eq!(seen.head.unwrap().receipt, chain[1].1);
+}
+
+#[tokio::test]
+async fn a_new_receipt_that_cannot_be_fetched_ends_the_night_rather_than_to_have_its_number_taken() {
+    let house = House::build().await;
+    let vault = house.vault().await;
+    let chain = house.commit_chain(&vault, 1).await;
+    let trust = house.trust().await;
+    let mut seen = Seen::default();
+    seen.advance(&house.repo, &trust, &tenant()).await.unwrap();
+    let second = house.receipt(&vault, Some((&chain[0].0, chain[0].1)));
+    let hash = house.commit(&second, &house.host).await;
+    for kind in [Kind::Denied, Kind::Store, Kind::Timeout] {
+        let store = FaultStore::new(house.store.clone()).from(Method::Get, 2, Broken::Before(kind));
+        let repo = Repository::open(std::sync::Arc::new(store), None).await.unwrap();
+        let e = seen.clone().advance(&repo, &trust, &tenant()).await.unwrap_err();
+        assert_eq!(e.kind(), kind);
+    }
+    assert_eq!(seen.advance(&house.repo, &trust, &tenant()).await.unwrap(), []);
+    assert_eq!(seen.head.unwrap().receipt, hash);
+}
+
+#[tokio::test]
+async fn a_receipt_that_does_not_verify_is_looked_at_again_before_its_number_is_taken() {
+    let house = House::build().await;
+    let old = house.trust().await;
+    let (second, _) = SigningKey::generate("h2", None).unwrap();
+    let mut grant = house.grant(second.public());
+    grant.host = "h2".parse().unwrap();
+    house.certify(grant).await;
+    let mut receipt = house.receipt(&house.vault().await, None);
+    receipt.host = "h2".parse().unwrap();
+    let hash = house.commit(&receipt, &second).await;
+    let mut seen = Seen::default();
+    assert_eq!(seen.advance(&house.repo, &old, &tenant()).await.unwrap(), []);
+    assert_eq!(seen.head.unwrap().receipt, hash, "its host was certified since");
 }
