@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lifeboat::id::{ComponentName, SnapshotId};
 use lifeboat::monitor::Silent;
-use lifeboat::ops::check::{self, Extent, TenantCheck};
+use lifeboat::ops::check::{self, Extent};
 use lifeboat::repo::certificate::Trust;
 use lifeboat::repo::history::{Fault, History};
 use lifeboat::repo::receipt::Committed;
@@ -17,7 +17,7 @@ use lifeboat::store::SharedStore;
 
 use super::support::repository::read_stream;
 use super::tally::Tally;
-use super::world::{Site, World, folder, tenant};
+use super::world::{PRUNER, Site, World, folder, tenant};
 
 /// The snapshots that were committed, each with what it has to hold.
 #[derive(Debug, Clone, Default)]
@@ -145,13 +145,15 @@ impl World {
         Ok(())
     }
 
-    /// On a store that lies: what does not come back is named by a check.
+    /// On a store that lies: what does not come back is named by a check, on the host that committed it at least.
     async fn noticed(&self, shown: &Shown, store: SharedStore, tally: &mut Tally) -> Result<(), String> {
-        let appliance = self.appliance(0, store).await.map_err(|e| e.to_string())?;
-        let extent = Extent { read_data: true, latest_only: false };
-        let all = [tenant()];
-        let checked = check::check(&appliance, &all, extent, Some(&self.operator));
-        let checked = checked.await.map_err(|e| format!("a check fails: {e}"))?.remove(0);
+        let mut faults = Vec::new();
+        for host in 0..PRUNER {
+            let appliance = self.appliance(host, store.clone()).await.map_err(|e| e.to_string())?;
+            let (all, extent) = ([tenant()], Extent { read_data: true, latest_only: false });
+            let checked = check::check(&appliance, &all, extent, Some(&self.operator));
+            faults.append(&mut checked.await.map_err(|e| format!("a check fails: {e}"))?.remove(0).faults);
+        }
         for (snapshot, site) in &self.model.sites {
             let found = shown.history.find(snapshot);
             let why = match found {
@@ -161,9 +163,9 @@ impl World {
             };
             tally.restored += u64::from(found.is_some() && why.is_none());
             let Some(why) = why else { continue };
-            if !names(&checked, snapshot, found.is_some()) {
+            if !names(&faults, snapshot, found.is_some()) {
                 tally.lost += 1;
-                return Err(format!("{why}, and a check says only {:?}", checked.faults));
+                return Err(format!("{why}, and a check says only {faults:?}"));
             }
             tally.noticed += 1;
         }
@@ -173,10 +175,10 @@ impl World {
 }
 
 /// Tells whether a check names a snapshot, or, of one whose receipt is gone, that something is missing.
-fn names(checked: &TenantCheck, snapshot: &SnapshotId, is_there: bool) -> bool {
+fn names(faults: &[check::Fault], snapshot: &SnapshotId, is_there: bool) -> bool {
     let of_it = |f: &check::Fault| f.alarm && f.snapshot.as_ref() == Some(snapshot);
     let lacks = |f: &check::Fault| f.alarm && f.snapshot.is_none();
-    checked.faults.iter().any(|f| of_it(f) || !is_there && lacks(f))
+    faults.iter().any(|f| of_it(f) || !is_there && lacks(f))
 }
 
 fn time_of(snapshot: &SnapshotId) -> Timestamp {

@@ -12,16 +12,16 @@ use lifeboat::id::{SnapshotId, TenantName};
 use lifeboat::monitor::Silent;
 use lifeboat::ops::appliance::{Appliance, Surroundings};
 use lifeboat::ops::backup::{self, Request};
-use lifeboat::ops::init;
 use lifeboat::ops::state::{Membership, State};
 use lifeboat::repo::age_file::{Identities, generate_identity};
-use lifeboat::repo::certificate::{Role, Trust};
+use lifeboat::repo::certificate::{Grant, Role, Trust, issue};
 use lifeboat::repo::receipt::Trigger;
 use lifeboat::repo::repository::Repository;
 use lifeboat::repo::sign::SigningKey;
 use lifeboat::store::{LocalStore, SharedStore, Timeouts};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use secrecy::ExposeSecret;
 
 use super::model::Model;
 use super::plan::{Loss, Storm, TEMPLATES};
@@ -119,16 +119,29 @@ async fn found(root: &Path, alone: bool) -> Identities {
     let (key, _) = SigningKey::generate("root", None).unwrap();
     let repo = Repository::create(store, key.public(), beginning(), [7; 16]).await.unwrap();
     let (secret, recipient) = generate_identity();
-    let around =
-        Surroundings { clock: Arc::new(beginning), monitor: Arc::new(Silent), stop: Default::default() };
     for host in HOSTS.into_iter().filter(|h| !alone || *h != HOSTS[1]) {
-        let config = Config::load(&root.join("etc").join(host)).unwrap();
-        let state = State::open(&config.machine.state_dir).unwrap();
+        let state = State::open(&root.join("state").join(host)).unwrap();
+        let (signer, text) = SigningKey::generate(host, None).unwrap();
+        fs::write(state.host_key(), text.expose_secret()).unwrap();
+        // Lifeboat itself would certify one host alone; two are what operators who do it by hand may bring about.
         let role = if host == HOSTS[PRUNER] { Role::Prune } else { Role::Backup };
-        init::certify(&repo, &state, &key, &config, &[role], &around).await.unwrap();
-        let operators = vec![recipient.clone().into()];
-        let membership =
-            Membership { repository: repo.id().clone(), pin: repo.hash(), operators, drill: None };
+        let grant = Grant {
+            host: host.parse().unwrap(),
+            signing_key: signer.public().clone(),
+            roles: vec![role],
+            tenants: vec![tenant()],
+            ended: None,
+            handed_over: BTreeMap::new(),
+        };
+        issue(&repo, &key, grant, beginning()).await.unwrap();
+        let membership = Membership {
+            repository: repo.id().clone(),
+            pin: repo.hash(),
+            operators: vec![recipient.clone().into()],
+            drill: None,
+            removed: Vec::new(),
+            kit_confirmed: None,
+        };
         state.join(&membership).unwrap();
     }
     Identities::of_secret(&secret).unwrap()
