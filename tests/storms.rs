@@ -50,7 +50,7 @@ fn no_committed_snapshot_is_lost_whatever_breaks() {
 
 #[test]
 fn a_run_that_loses_a_pack_fails() {
-    let storm = Storm { template: 1, locks: false, lies: false, steps: Vec::new() };
+    let storm = Storm { template: 1, locks: false, leases: false, lies: false, steps: Vec::new() };
     let history = History::of(1);
     let mut world = World::of(&history, &storm, 1);
     let mut tally = tally::Tally::default();

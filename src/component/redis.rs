@@ -33,6 +33,7 @@ use crate::host::Docker;
 
 pub use check::check_files;
 pub use dump::dump;
+pub use manifest::{Manifest as AofManifest, Part as AofPart};
 pub use place::place;
 pub use record::{Counts, Keys, Persistence, RedisRecord};
 pub use serve::{count, flush_site_keys, wait_ready};

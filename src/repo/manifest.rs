@@ -13,7 +13,7 @@ use crate::id::{ComponentName, HostName, RepositoryId, SnapshotId, TenantName};
 
 use super::extent::StreamRecord;
 
-pub use decode::decode;
+pub use decode::{decode, decode_lines};
 pub use encode::encode;
 
 /// The greatest length of a manifest object, in bytes.

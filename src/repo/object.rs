@@ -17,6 +17,9 @@ use super::sign::SIGNATURE_LIMIT;
 /// The version of the format that this program writes, and the highest it reads.
 pub const FORMAT: u64 = 1;
 
+/// The highest number of a receipt: every reader of JSON knows integers up to 2^53, and one more is always a number.
+pub const MOST_RECEIPTS: u64 = 1 << 53;
+
 /// How many versions of one key are tried; more are only there to keep a reader busy.
 const VERSIONS_TRIED: usize = 32;
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, HostName, RepositoryId, Sha256, SnapshotId, TenantName, VaultId};
+use crate::store::Key;
 
 use super::age_file::Recipient;
 use super::certificate::{Role, Trust};
@@ -180,7 +181,7 @@ pub fn verify(
         .named(&signer.host, signer.certificate, Role::Backup, tenant)
         .map_err(|e| e.in_context(&key))?;
     certificate.signing_key.verify(&key, json, signature)?;
-    let receipt: Receipt = object::decode(&key, "receipt", json)?;
+    let receipt = parse(&key, json)?;
     if receipt.repository != *trust.repository() || receipt.tenant != *tenant || receipt.snapshot != *snapshot
     {
         return Err(Error::new(
@@ -188,14 +189,23 @@ pub fn verify(
             format!("{key} belongs to another repository, tenant or snapshot"),
         ));
     }
-    check_sums(&receipt).map_err(|e| e.in_context(&key))?;
     let hash = Sha256::of(json);
     trust.accepts(certificate, tenant, receipt.sequence, &hash).map_err(|e| e.in_context(&key))?;
     Ok((receipt, hash))
 }
 
+/// Reads a receipt that lies under `key`, and checks that it does not contradict itself; not who wrote it.
+pub fn parse(key: &Key, json: &[u8]) -> Result<Receipt> {
+    let receipt: Receipt = object::decode(key, "receipt", json)?;
+    check_sums(&receipt).map_err(|e| e.in_context(key))?;
+    Ok(receipt)
+}
+
 fn check_sums(receipt: &Receipt) -> Result<()> {
     let damaged = |what| Err(Error::new(Kind::Damaged, what));
+    if receipt.sequence > object::MOST_RECEIPTS {
+        return damaged("receipt with a sequence above the format's limit");
+    }
     if receipt.sequence == 0 || (receipt.sequence == 1) != receipt.previous.is_none() {
         return damaged("receipt with a sequence and predecessor that do not fit");
     }

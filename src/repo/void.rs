@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, PackId, RepositoryId, Sha256, TenantName};
-use crate::store::Entry;
+use crate::store::{Entry, Key};
 
 use super::certificate::{Role, Trust};
 use super::repository::{Repository, whole_seconds};
@@ -272,7 +272,7 @@ pub(super) fn verify(
     signature: &[u8],
 ) -> Result<VoidMark> {
     let key = keys::void_mark(tenant, number).json;
-    let mark: VoidMark = object::decode(&key, "void", json)?;
+    let mark = parse(&key, json)?;
     trust
         .named(&mark.host, mark.certificate, Role::Prune, tenant)
         .map_err(|e| e.in_context(&key))?
@@ -284,7 +284,14 @@ pub(super) fn verify(
             format!("{key} belongs to another repository, tenant or number"),
         ));
     }
-    if mark.supersedes >= number || mark.forgotten.iter().any(|f| f.from == 0 || f.from > f.to) {
+    Ok(mark)
+}
+
+/// Reads a void mark that lies under `key`, and checks that it does not contradict itself; not who wrote it.
+pub fn parse(key: &Key, json: &[u8]) -> Result<VoidMark> {
+    let mark: VoidMark = object::decode(key, "void", json)?;
+    let is_run = |f: &Forgotten| f.from > 0 && f.from <= f.to && f.to <= object::MOST_RECEIPTS;
+    if mark.supersedes >= mark.number || !mark.forgotten.iter().all(is_run) {
         return Err(Error::new(Kind::Damaged, format!("{key} contradicts itself")));
     }
     Ok(mark)

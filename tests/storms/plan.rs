@@ -22,6 +22,8 @@ pub struct Storm {
     pub template: usize,
     /// Whether the policy locks what it stores.
     pub locks: bool,
+    /// Whether the store was found to have conditional puts, so that hosts take leases.
+    pub leases: bool,
     /// Whether the store lies: then what it loses must be noticed, for it cannot be kept.
     pub lies: bool,
     pub steps: Vec<Step>,
@@ -95,7 +97,8 @@ impl Storm {
         dice.lies = dice.one_in(8);
         let binary = dice.one_in(3);
         let (template, locks) = (dice.random.random_range(0..TEMPLATES), dice.one_in(6));
-        dice.rivals = dice.one_in(4);
+        dice.rivals = dice.one_in(5);
+        let leases = dice.one_in(3);
         dice.hosts = if is_of_one_host(template) { 1 } else { 2 };
         let mut steps = Vec::new();
         for _ in 0..dice.random.random_range(2..7) {
@@ -103,6 +106,10 @@ impl Storm {
                 steps.push(dice.mishap());
             }
             steps.push(dice.step());
+        }
+        if dice.rivals && dice.hosts == 2 {
+            let backup = |verb| Act { verb, faults: Vec::new(), dies: None };
+            steps.push(Step::Race(backup(Verb::Backup(0)), backup(Verb::Backup(1))));
         }
         if binary {
             // Together, since the binary's clock is the real one.
@@ -113,7 +120,7 @@ impl Storm {
                 steps.push(dice.step());
             }
         }
-        Storm { template, locks, lies: dice.lies, steps }
+        Storm { template, locks, leases, lies: dice.lies, steps }
     }
 
     /// Tells whether two hosts may have written without knowing of each other.
@@ -168,10 +175,10 @@ impl Dice {
     }
 
     fn strike(&mut self, verb: Verb) -> Strike {
-        use Method::{Delete, Get, Head, List, Lock, Put, Versions};
+        use Method::{Delete, Get, Head, List, Lock, Put, Swap, Tag, Versions};
         let methods: &[(Method, u64)] = match verb {
             Verb::Backup(_) => {
-                &[(Put, 6), (Put, 6), (Get, 12), (List, 2), (Versions, 6), (Head, 3), (Lock, 4)]
+                &[(Put, 6), (Put, 6), (Get, 12), (List, 2), (Versions, 6), (Head, 3), (Lock, 4), (Swap, 2), (Tag, 1)]
             }
             Verb::Prune => &[(Put, 2), (Get, 60), (Versions, 6), (Delete, 12), (Delete, 12)],
             Verb::Check => &[(Get, 60), (Versions, 6)],
@@ -245,8 +252,8 @@ impl Dice {
 
 impl fmt::Display for Storm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Storm { template, locks, lies, .. } = self;
-        writeln!(f, "  history {template}, locks {locks}, lies {lies}")?;
+        let Storm { template, locks, leases, lies, .. } = self;
+        writeln!(f, "  history {template}, locks {locks}, leases {leases}, lies {lies}")?;
         self.steps.iter().enumerate().try_for_each(|(n, step)| writeln!(f, "  {:2}. {step:?}", n + 1))
     }
 }

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat::error::{Error, Kind, Result};
-use lifeboat::store::{Body, Download, Entry, Key, Lock, PutMode, SharedStore, Store};
+use lifeboat::id::Sha256;
+use lifeboat::store::{Body, Download, Entry, Key, Lock, PutMode, SharedStore, Store, Tag};
 use tokio_util::sync::CancellationToken;
 
 /// A time that several hold and anybody sets, in seconds.
@@ -55,6 +56,8 @@ pub struct Shelf {
     pub root: PathBuf,
     pub clock: Hand,
     pub locks: Option<Locks>,
+    /// One swap at a time, whoever asks.
+    pub swaps: Arc<tokio::sync::Mutex<()>>,
     pub death: Option<Death>,
     pub calls: AtomicU64,
 }
@@ -98,6 +101,17 @@ impl Shelf {
         }
         locks.insert(key.clone(), lock);
         Ok(())
+    }
+
+    /// The tag of what is there now: the hash of its content.
+    async fn tag_now(&self, key: &Key) -> Result<Option<Tag>> {
+        let bytes = match self.inner.get(key, None).await {
+            Ok(download) => download.bytes(1 << 20).await?,
+            Err(e) if e.kind() == Kind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let hash = serde_json::Value::String(Sha256::of(&bytes).to_string());
+        Ok(Some(serde_json::from_value(hash).unwrap()))
     }
 
     fn refuse_locked(&self, key: &Key) -> Result<()> {
@@ -170,5 +184,22 @@ impl Store for Shelf {
     async fn lock_of(&self, key: &Key, _version: &str) -> Result<Option<Lock>> {
         let held = self.locks.as_ref().and_then(|locks| locks.lock().unwrap().get(key).copied());
         self.live(async { Ok(held) }).await
+    }
+
+    async fn tag(&self, key: &Key) -> Result<Option<Tag>> {
+        self.live(self.tag_now(key)).await
+    }
+
+    async fn swap(&self, key: &Key, body: Body, tag: &Tag) -> Result<Tag> {
+        self.live(async {
+            let _alone = self.swaps.lock().await;
+            if self.tag_now(key).await?.as_ref() != Some(tag) {
+                return Err(Error::new(Kind::Conflict, format!("{key} is another by now")));
+            }
+            self.stamp(self.inner.put(key, body, PutMode::Replace).await?)?;
+            let gone = || Error::new(Kind::Store, format!("{key} is gone"));
+            self.tag_now(key).await?.ok_or_else(gone)
+        })
+        .await
     }
 }

@@ -12,6 +12,7 @@ use lifeboat::id::{SnapshotId, TenantName};
 use lifeboat::monitor::Silent;
 use lifeboat::ops::appliance::{Appliance, Surroundings};
 use lifeboat::ops::backup::{self, Request};
+use lifeboat::ops::probe::{self, Finding, Outcome, Probed, Trial};
 use lifeboat::ops::state::{Membership, State};
 use lifeboat::repo::age_file::{Identities, generate_identity};
 use lifeboat::repo::certificate::{Grant, Role, Trust, issue};
@@ -26,6 +27,7 @@ use secrecy::ExposeSecret;
 use super::model::Model;
 use super::plan::{Loss, Storm, TEMPLATES};
 use super::shelf::{Hand, Locks, Shelf};
+use super::support::repository::noise;
 
 /// The hosts that back up, then the one that prunes.
 pub const HOSTS: [&str; 3] = ["h0", "h1", "p"];
@@ -59,6 +61,8 @@ pub struct World {
     pub clock: Hand,
     pub store_clock: Hand,
     pub locks: Option<Locks>,
+    /// One swap at a time.
+    pub swaps: Arc<tokio::sync::Mutex<()>>,
     pub operator: Identities,
     pub site: Site,
     pub model: Model,
@@ -94,7 +98,7 @@ impl History {
         let operator = runtime.block_on(found(root.path(), alone));
         let now = beginning() + SignedDuration::from_mins(5);
         let empty = History { root, operator, site: Site::new(), model: Model::default(), now };
-        let storm = Storm { template: 0, locks: false, lies: false, steps: Vec::new() };
+        let storm = Storm { template: 0, locks: false, leases: false, lies: false, steps: Vec::new() };
         let mut world = World::of(&Arc::new(empty), &storm, number as u64);
         world.write("site_config.json", br#"{"db_name":"_1"}"#.to_vec());
         for n in 0..nights {
@@ -164,6 +168,16 @@ fn write_configuration(root: &Path, host: &str, locks: bool) {
     fs::write(etc.join("tenants/t.toml"), tenant).unwrap();
 }
 
+/// Writes what a probe would find out of a store like this one.
+fn write_probe(root: &Path, host: &str) {
+    let trials = [Trial::CreateOnly, Trial::Race, Trial::Swap, Trial::Compliance];
+    let finding = |trial| Finding { trial, outcome: Outcome::Holds, said: "it does".to_owned() };
+    let store = format!("file://{}", root.canonicalize().unwrap().join("store").display());
+    let findings = trials.map(finding).to_vec();
+    let probed = Probed { store, at: beginning(), findings, clock_skew_seconds: Some(0) };
+    probe::remember(&State::open(&root.join("state").join(host)).unwrap(), &probed).unwrap();
+}
+
 pub fn request() -> Request {
     Request { tenant: tenant(), trigger: Trigger::Scheduled, label: None, pinned_until: None }
 }
@@ -175,6 +189,9 @@ impl World {
         copy(history.root.path(), root.path());
         for host in HOSTS {
             write_configuration(root.path(), host, storm.locks);
+            if storm.leases {
+                write_probe(root.path(), host);
+            }
         }
         fs::create_dir_all(root.path().join("sites/erp.example.com/public/files")).unwrap();
         World {
@@ -185,6 +202,7 @@ impl World {
             clock: Hand::new(history.now),
             store_clock: Hand::new(history.now),
             locks: storm.locks.then(Locks::default),
+            swaps: Arc::default(),
             operator: history.operator.clone(),
             site: history.site.clone(),
             model: history.model.clone(),
@@ -204,6 +222,7 @@ impl World {
             root,
             clock: self.store_clock.clone(),
             locks: self.locks.clone(),
+            swaps: Arc::clone(&self.swaps),
             death: None,
             calls: Default::default(),
         }
@@ -249,7 +268,8 @@ impl World {
             bytes.truncate(self.dice.random_range(0..=bytes.len()));
             let kept = bytes.len();
             bytes.resize(kept.max(length), 0);
-            self.dice.fill(&mut bytes[kept..]);
+            let length = bytes.len() - kept;
+            bytes[kept..].copy_from_slice(&noise(self.dice.random(), length));
             self.write(&name, bytes);
         }
     }

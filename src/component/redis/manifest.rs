@@ -10,7 +10,7 @@ pub(super) const MANIFEST_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// A file's part in the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     /// The state at some instant.
     Base,
     /// The commands that followed.
@@ -19,7 +19,7 @@ pub(super) enum Part {
 
 /// The files that a manifest names, without those that only wait to be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Manifest {
+pub struct Manifest {
     /// Names with their parts, in the order in which they are loaded.
     pub files: Vec<(String, Part)>,
 }

@@ -76,8 +76,8 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T> {
     serde_json::from_slice(line).context(Kind::Damaged, "manifest line is not readable")
 }
 
-/// Collects lines into a manifest.
-pub(super) fn decode_lines(mut from: impl BufRead) -> Result<Manifest> {
+/// Collects the lines of a manifest's text, opened and decompressed; [`decode`] bounds how long that is.
+pub fn decode_lines(mut from: impl BufRead) -> Result<Manifest> {
     let mut line = Vec::new();
     if !next_line(&mut from, &mut line)? {
         return Err(damaged("it is empty"));
