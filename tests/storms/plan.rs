@@ -177,9 +177,17 @@ impl Dice {
     fn strike(&mut self, verb: Verb) -> Strike {
         use Method::{Delete, Get, Head, List, Lock, Put, Swap, Tag, Versions};
         let methods: &[(Method, u64)] = match verb {
-            Verb::Backup(_) => {
-                &[(Put, 6), (Put, 6), (Get, 12), (List, 2), (Versions, 6), (Head, 3), (Lock, 4), (Swap, 2), (Tag, 1)]
-            }
+            Verb::Backup(_) => &[
+                (Put, 6),
+                (Put, 6),
+                (Get, 12),
+                (List, 2),
+                (Versions, 6),
+                (Head, 3),
+                (Lock, 4),
+                (Swap, 2),
+                (Tag, 1),
+            ],
             Verb::Prune => &[(Put, 2), (Get, 60), (Versions, 6), (Delete, 12), (Delete, 12)],
             Verb::Check => &[(Get, 60), (Versions, 6)],
         };
