@@ -138,14 +138,9 @@ async fn found(root: &Path, alone: bool) -> Identities {
             handed_over: BTreeMap::new(),
         };
         issue(&repo, &key, grant, beginning()).await.unwrap();
-        let membership = Membership {
-            repository: repo.id().clone(),
-            pin: repo.hash(),
-            operators: vec![recipient.clone().into()],
-            drill: None,
-            removed: Vec::new(),
-            kit_confirmed: None,
-        };
+        let operators = [String::from(recipient.clone())];
+        let membership = serde_json::json!({"repository": repo.id(), "pin": repo.hash(), "operators": operators, "drill": null});
+        let membership: Membership = serde_json::from_value(membership).unwrap();
         state.join(&membership).unwrap();
     }
     Identities::of_secret(&secret).unwrap()
