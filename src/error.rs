@@ -209,6 +209,17 @@ impl<T, E: Into<Box<dyn std::error::Error + Send + Sync>>> Context<T> for std::r
     }
 }
 
+/// Spells a number of things: `1 snapshot`, `2 snapshots`; plurals end in s.
+pub fn counted(n: impl TryInto<u64>, noun: &str) -> String {
+    // Nothing counts above what fits.
+    let n = n.try_into().unwrap_or(u64::MAX);
+    match (n, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o']) => format!("{n} {stem}ies"),
+        _ => format!("{n} {noun}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +231,13 @@ mod tests {
             Error::new(Kind::Io, "journal /x").caused_by(io).in_context("tenant byrne").hint("buy a disk");
         assert_eq!(e.to_string(), "tenant byrne: journal /x: disk on fire");
         assert_eq!(e.hint_text(), Some("buy a disk"));
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        assert_eq!(counted(1_usize, "snapshot"), "1 snapshot");
+        assert_eq!(counted(0_u64, "entry"), "0 entries");
+        assert_eq!(counted(2_u32, "day"), "2 days");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::error::Error;
 /// What is counted; the last word of each name is its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Counter {
-    /// Bytes read from sources, before deduplication.
+    /// Bytes of sources, before deduplication, those known not to have changed included.
     SourceBytes,
     /// Bytes of chunks that were not known.
     NewBytes,

@@ -110,7 +110,10 @@ async fn a_plan_names_each_snapshot_with_its_reasons_and_nothing_goes_unasked() 
     let done = machine.run(&["prune", "--yes"]).expect(0);
     println!("{}", done.out);
     assert!(machine.count("packs") < packs, "{}", done.out);
-    machine.run(&["pin", "byrne", oldest, "--release"]).expect(0);
+    let released = machine.run(&["pin", "byrne", oldest, "--release"]).expect(0);
+    assert!(released.out.contains("is ended: the audit"), "{}", released.out);
+    let released = machine.run(&["pin", "byrne", oldest, "--release"]).expect(0);
+    assert!(released.out.contains("was not pinned"), "{}", released.out);
     assert!(machine.bucket.history().await.faults.is_empty());
 }
 
@@ -134,4 +137,8 @@ async fn what_is_wrong_stops_it_with_exit_code_4_and_without_the_role_it_fails()
     std::fs::write(machine.etc.path().join("lifeboat.toml"), text.replace("\"p1\"", "\"h1\"")).unwrap();
     let refused = machine.run(&["prune", "--yes"]).expect(1);
     assert!(refused.err.contains("--role prune"), "{}", refused.err);
+    // Before a plan was made, and nothing that `status` would have to show.
+    assert_eq!(refused.out, "");
+    let last = std::fs::read_to_string(machine.state.path().join("tenants/byrne/last-prune.json")).unwrap();
+    assert!(!last.contains("h1"), "{last}");
 }

@@ -103,6 +103,51 @@ fn each_fault_of_a_tenant_is_named_and_older_snapshots_stay() {
 }
 
 #[test]
+fn what_is_asked_wrongly_is_refused_before_anything_is_made() {
+    let tenant = TestTenant::start("asked");
+    tenant.create_sample();
+    let host = TestHost::with_folder();
+    host.add_tenant("t", &tenant);
+    host.init("here");
+    host.run(&["backup", "t", "--pin", "2099-01-01"]).expect(0);
+
+    // A drill whose report has no place to go is not made.
+    let before = files_below(&host.path("store")).len();
+    let said = host.run(&["drill", "t", "--report-dir", "/proc/nope"]).expect(1);
+    assert!(said.err.contains("report folder /proc/nope"), "{}", said.err);
+    assert_eq!(files_below(&host.path("store")).len(), before);
+
+    // A path that the snapshot lacks leaves no folder; what is there is not written over.
+    let out = host.path("out");
+    let extract = |path: &str| {
+        host.run_unlocked(&["files", "extract", "t", "latest", path, "--to", out.to_str().unwrap()])
+    };
+    extract("nope").expect(1);
+    assert!(!out.exists());
+    extract("site_config.json").expect(0);
+    let said = extract("site_config.json").expect(1);
+    assert!(said.err.contains("name a new folder"), "{}", said.err);
+
+    // The pin that a backup was made with has no release.
+    let said = host.run(&["pin", "t", "latest", "--release"]).expect(0);
+    assert!(said.out.contains("was not pinned on this machine"), "{}", said.out);
+    assert!(said.out.contains("kept until 2099-01-02T00:00:00Z all the same"), "{}", said.out);
+
+    // A restore that would do nothing is none.
+    let only_queue = ["restore", "t", "--only", "redis-queue", "--yes-overwrite", "t"];
+    let said = host.run_unlocked(&only_queue).expect(2);
+    assert!(said.err.contains("--with-queue"), "{}", said.err);
+    host.run_unlocked(&["restore", "t", "--only", "redis-queue,files", "--with-queue", "--dry-run"])
+        .expect(0);
+
+    // The plan names only the containers that would be made.
+    tenant.wreck();
+    let plan =
+        host.run_unlocked(&["restore", "t", "--only", "files", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!(plan[0]["makes"], serde_json::json!([tenant.container("app-double")]));
+}
+
+#[test]
 fn damage_in_the_store_is_found_and_never_restored() {
     let tenant = TestTenant::start("damage");
     tenant.create_sample();

@@ -160,7 +160,7 @@ async fn a_host_that_may_not_write_does_not_begin() {
     options.signer = SigningKey::generate("another", None).unwrap().0.into();
     let e = SnapshotWriter::begin(options).await.err().unwrap();
     assert_eq!(e.kind(), Kind::Denied);
-    assert!(e.hint_text().unwrap().contains("lifeboat keys certify h1"));
+    assert!(e.hint_text().unwrap().contains("lifeboat keys certify --kit FILE"));
     let mut grant = bucket.grant();
     grant.tenants = vec!["dickinson".parse().unwrap()];
     bucket.certify(grant).await;

@@ -74,7 +74,7 @@ pub enum Verb {
     #[command(after_help = after!("  lifeboat backup\n  lifeboat backup byrne --label 'before the upgrade' --pin 2027-03-31"))]
     Backup(BackupArgs),
     /// Say for each tenant whether it is recoverable, and how old that proof is
-    #[command(after_help = after!("  lifeboat status\n  lifeboat status --json | jq .tenant"))]
+    #[command(after_help = after!("  lifeboat status\n  lifeboat status --json | jq '.tenants[].tenant'"))]
     Status(StatusArgs),
     /// List snapshots
     #[command(after_help = after!("  lifeboat snapshots byrne"))]
@@ -262,8 +262,8 @@ pub struct RestoreArgs {
     /// With --into: mail, scheduler and integrations stay as they were
     #[arg(long, requires = "into")]
     pub live: bool,
-    /// Only these components
-    #[arg(long, value_name = "COMPONENT")]
+    /// Only these components, several with commas: database, redis-queue, redis-cache, files, config, certs
+    #[arg(long, value_delimiter = ',', value_name = "COMPONENT")]
     pub only: Vec<ComponentName>,
     /// Load the job queue too (jobs may run twice)
     #[arg(long)]
@@ -289,25 +289,41 @@ pub enum FilesVerb {
     Ls(FilesArgs),
     /// Write one file to standard output
     #[command(after_help = after!("  lifeboat files cat byrne latest private/files/a.pdf --identity kit.txt > a.pdf"))]
-    Cat(FilesArgs),
+    Cat(CatArgs),
     /// Write files below a path into a folder
     #[command(after_help = after!("  lifeboat files extract byrne latest private/files --to /tmp/out --identity kit.txt"))]
     Extract(ExtractArgs),
 }
 
-/// What `files ls` and `files cat` look at.
+/// Which snapshot `files` opens, and with what.
 #[derive(Debug, Args)]
-pub struct FilesArgs {
+pub struct SnapshotArgs {
     /// Whose
     pub tenant: TenantName,
     /// Which; a snapshot id or latest
     pub snapshot: Which,
-    /// A path within the site folder
-    pub path: Option<String>,
     #[command(flatten)]
     pub identity: IdentityArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+/// What `files ls` looks at.
+#[derive(Debug, Args)]
+pub struct FilesArgs {
+    #[command(flatten)]
+    pub of: SnapshotArgs,
+    /// A path within the site folder; all of it when left out
+    pub path: Option<String>,
+}
+
+/// What `files cat` prints.
+#[derive(Debug, Args)]
+pub struct CatArgs {
+    #[command(flatten)]
+    pub of: SnapshotArgs,
+    /// A file's path within the site folder, as `files ls` prints it
+    pub path: String,
 }
 
 /// What `files extract` takes.

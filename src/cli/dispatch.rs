@@ -80,7 +80,9 @@ impl Call<'_> {
         } else if self.output.is_json() {
             Arc::new(JsonLines)
         } else {
-            Arc::new(Terminal::new())
+            let terminal = Terminal::new();
+            self.output.beside(terminal.bar());
+            Arc::new(terminal)
         };
         Surroundings { clock: Arc::new(Timestamp::now), monitor, stop: self.stop.clone() }
     }

@@ -9,6 +9,7 @@ mod progress;
 mod render;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Context, Error, Kind, Result};
-use args::Cli;
+use args::{Cli, Verb};
 use render::Output;
 
 /// How long what was started may take to end after an interruption: aborts of uploads, removals.
@@ -105,6 +106,10 @@ impl Signals {
 
 fn start_tracing(cli: &Cli) {
     let level = match cli.verbose {
+        // The log is all that a service says: how each run ended, and that it stopped.
+        0 if matches!(cli.verb, Verb::Serve(_)) => {
+            "warn,lifeboat::service=info,lifeboat::service::verbs=warn,lifeboat::cli::dispatch::service=info"
+        }
         0 => "warn",
         1 => "lifeboat=info,warn",
         _ => "lifeboat=debug,info",
@@ -116,7 +121,10 @@ fn start_tracing(cli: &Cli) {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second call in one process (tests) keeps the first subscriber.
     if cli.json {
         drop(builder.json().try_init());

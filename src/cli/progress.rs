@@ -4,8 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
+use super::render::bytes;
 use crate::error::Error;
 use crate::monitor::{Counter, Monitor};
 
@@ -31,6 +32,11 @@ impl Terminal {
         bar.enable_steady_tick(Duration::from_millis(120));
         bar.set_style(plain());
         Terminal { bar, seen: Mutex::default() }
+    }
+
+    /// Returns the line, for whoever prints on the same terminal.
+    pub fn bar(&self) -> ProgressBar {
+        self.bar.clone()
     }
 
     fn line(&self, text: &str) {
@@ -69,12 +75,12 @@ impl Monitor for Terminal {
             Counter::FetchedBytes => seen.fetched_bytes += n,
             Counter::NewBytes | Counter::StoredPacks | Counter::Files | Counter::RenewedLocks => return,
         }
-        let mut text = HumanBytes(seen.moved_bytes).to_string();
+        let mut text = bytes(seen.moved_bytes);
         if seen.stored_bytes > 0 {
-            text = format!("{text} read, {} stored", HumanBytes(seen.stored_bytes));
+            text = format!("{text} read, {} stored", bytes(seen.stored_bytes));
         }
         if seen.fetched_bytes > 0 {
-            text = format!("{text} restored, {} fetched", HumanBytes(seen.fetched_bytes));
+            text = format!("{text} restored, {} fetched", bytes(seen.fetched_bytes));
         }
         self.bar.set_message(text);
     }

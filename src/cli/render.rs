@@ -4,7 +4,9 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -13,6 +15,8 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Output {
     json: bool,
+    /// The line of progress, which must be gone where a result is printed.
+    progress: Mutex<Option<ProgressBar>>,
 }
 
 /// Something that can be shown to people; serde gives the form for programs.
@@ -24,7 +28,20 @@ pub trait Rendered: Serialize {
 impl Output {
     /// Chooses the form.
     pub fn new(json: bool) -> Self {
-        Output { json }
+        Output { json, progress: Mutex::default() }
+    }
+
+    /// Takes note of a line of progress on the same terminal.
+    pub fn beside(&self, progress: ProgressBar) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// Prints with the line of progress out of the way.
+    fn apart(&self, print: impl FnOnce()) {
+        match &*self.progress.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(progress) => progress.suspend(print),
+            None => print(),
+        }
     }
 
     /// Tells whether results are JSON.
@@ -36,11 +53,11 @@ impl Output {
     pub fn result(&self, value: &impl Rendered) {
         if self.json {
             match serde_json::to_string(value) {
-                Ok(line) => print_out(&format!("{line}\n")),
+                Ok(line) => self.apart(|| print_out(&format!("{line}\n"))),
                 Err(e) => print_err(&format!("error: result has no JSON form: {e}\n")),
             }
         } else {
-            print_out(&value.text());
+            self.apart(|| print_out(&value.text()));
         }
     }
 
@@ -54,14 +71,14 @@ impl Output {
                 "message": e.to_string(),
                 "hint": e.hint_text(),
             });
-            print_out(&format!("{value}\n"));
+            self.apart(|| print_out(&format!("{value}\n")));
             return;
         }
         let mut text = format!("error: {e}\n");
         if let Some(hint) = e.hint_text() {
             text.push_str(&format!("hint: {hint}\n"));
         }
-        print_err(&text);
+        self.apart(|| print_err(&text));
     }
 }
 
@@ -122,6 +139,11 @@ pub fn seconds(s: f64) -> String {
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// Formats a time for people: whole seconds, UTC.
+pub fn moment(t: jiff::Timestamp) -> String {
+    t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Formats an age for people: `3 h ago`.

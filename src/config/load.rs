@@ -99,10 +99,19 @@ fn read_all(dir: &Path, faults: &mut Vec<Fault>) -> Vec<SourceFile> {
     for name in names {
         match read_one(&dir.join(&name)) {
             Ok(text) => files.push(SourceFile { name, text }),
-            Err(e) => faults.push(Fault::of_file(name, format!("cannot be read: {e}"))),
+            Err(e) => faults.push(unread(dir, name, &e)),
         }
     }
     files
+}
+
+/// Says of a file that it cannot be read; where the host file is missing, the folder is most likely another one.
+fn unread(dir: &Path, name: PathBuf, e: &std::io::Error) -> Fault {
+    let mut fault = Fault::of_file(name, format!("cannot be read in {}: {e}", dir.display()));
+    if e.kind() == std::io::ErrorKind::NotFound {
+        fault.hint = Some("another folder is named with --config DIR or LIFEBOAT_CONFIG".to_owned());
+    }
+    fault
 }
 
 /// Names a TOML file in `folder`; what editors leave behind is passed over.

@@ -70,13 +70,11 @@ impl Config {
     /// Returns a tenant.
     ///
     /// # Errors
-    /// [`Kind::NotFound`] where no file is named so.
+    /// [`Kind::Usage`] where no file is named so.
     pub fn tenant(&self, name: &TenantName) -> Result<&Tenant> {
-        self.tenants.get(name).ok_or_else(|| {
-            let error = Error::new(Kind::NotFound, format!("no tenant {name} is configured on this host"));
-            let near = fault::did_you_mean(name.as_str(), self.tenants.keys().map(TenantName::as_str));
-            error.hint(near.unwrap_or_else(|| format!("it would be {}", self.tenant_file(name).display())))
-        })
+        self.tenants
+            .get(name)
+            .ok_or_else(|| unknown_tenant(name, "is configured on this host", self.tenants.keys()))
     }
 
     /// Returns where the file of a tenant lies, or would lie.
@@ -93,4 +91,19 @@ impl Config {
     pub fn warnings(&self) -> &[Fault] {
         &self.warnings
     }
+}
+
+/// Makes the error of a name that none of the `known` tenants has; `lacks` says what no tenant of that name is.
+pub fn unknown_tenant<'a>(
+    name: &TenantName,
+    lacks: &str,
+    known: impl Iterator<Item = &'a TenantName>,
+) -> Error {
+    let known: Vec<&str> = known.map(TenantName::as_str).collect();
+    let hint =
+        fault::did_you_mean(name.as_str(), known.iter().copied()).unwrap_or_else(|| match known.len() {
+            0 => "there is no tenant yet: tenants/NAME.toml makes one".to_owned(),
+            _ => format!("there is {}", known.join(", ")),
+        });
+    Error::new(Kind::Usage, format!("no tenant {name} {lacks}")).hint(hint)
 }

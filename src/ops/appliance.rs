@@ -2,6 +2,7 @@
 //!
 //! Owns how these are found and checked at the start. A verb takes an [`Appliance`] and what it is to do.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, DrillPlace, Machine};
+use crate::config::{Config, DrillPlace, Machine, unknown_tenant};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::TenantName;
 use crate::monitor::SharedMonitor;
@@ -173,13 +174,30 @@ impl Appliance {
             self.config.tenant(name)?;
         }
         if named.is_empty() && self.config.tenants().next().is_none() {
-            return Err(Error::new(Kind::NotFound, "no tenant is configured")
+            return Err(Error::new(Kind::Config, "no tenant is configured")
                 .hint("write tenants/NAME.toml; `lifeboat discover` prints one for what runs here"));
         }
         if named.is_empty() {
             return Ok(self.config.tenants().map(|t| t.name.clone()).collect());
         }
         Ok(named.to_vec())
+    }
+
+    /// Returns the tenants that are configured here or that a certificate names, so that the store may hold them.
+    pub fn known_tenants(&self) -> BTreeSet<TenantName> {
+        let mut all = self.trust.tenants();
+        all.extend(self.config.tenants().map(|t| t.name.clone()));
+        all
+    }
+
+    /// Fails with [`Kind::Usage`] where a tenant is neither configured here nor named by any certificate.
+    pub fn known(&self, tenant: &TenantName) -> Result<()> {
+        let known = self.known_tenants();
+        // A certificate that does not verify may be the one that names it: then the store is to be looked at.
+        if known.contains(tenant) || !self.trust.faults().is_empty() {
+            return Ok(());
+        }
+        Err(unknown_tenant(tenant, "is configured on this host or in the repository", known.iter()))
     }
 
     /// Returns whom vaults are wrapped to: the configured operators and those that `init` made.
@@ -208,7 +226,7 @@ impl Appliance {
 
     /// Returns the tenant's vault as this host remembers it.
     pub fn vault(&self, tenant: &TenantName) -> Result<Option<Vault>> {
-        state::read_json(&self.state.tenant(tenant)?.join("vault.json"))
+        state::read_json(&self.state.tenant_if_there(tenant).join("vault.json"))
     }
 
     /// Remembers the tenant's vault.
@@ -246,8 +264,10 @@ pub fn operators_alone(machine: &Machine, members: Option<&Membership>) -> Resul
         }
     }
     if all.is_empty() {
-        return Err(Error::new(Kind::Config, "no operator could read the backups")
-            .hint("`lifeboat init` makes an operator identity, or name one in [operators] recipients"));
+        return Err(Error::new(Kind::Config, "this host knows no operator who could read its backups").hint(
+            "`lifeboat keys certify --kit FILE` learns them from the recovery kit, where the repository is there; \
+             else name one in [operators] recipients, or let `lifeboat init` make one",
+        ));
     }
     Ok(all)
 }

@@ -133,7 +133,7 @@ pub async fn check(
 ) -> Result<Checked> {
     let (found, certificates) = of_certificates(appliance).await?;
     let mut tenants = Vec::new();
-    for tenant in snapshots::known_tenants(appliance, named) {
+    for tenant in snapshots::known_tenants(appliance, named)? {
         appliance.around.monitor.step(&format!("check {tenant}"));
         tenants.push(of_tenant(appliance, tenant, extent, &certificates, identities).await?);
     }

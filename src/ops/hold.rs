@@ -18,6 +18,8 @@ pub struct Held {
     pub tenant: TenantName,
     /// The hold in force, or none after a release.
     pub hold: Option<Hold>,
+    /// The hold that a release ended, if one was in force.
+    pub ended: Option<Hold>,
 }
 
 /// Pauses a tenant until a time that must lie ahead.
@@ -38,14 +40,16 @@ pub fn hold(
     config.tenant(tenant)?;
     let hold = Hold { until, reason: reason.trim().to_owned(), since };
     State::open(&config.machine.state_dir)?.set_hold(tenant, Some(&hold))?;
-    Ok(Held { tenant: tenant.clone(), hold: Some(hold) })
+    Ok(Held { tenant: tenant.clone(), hold: Some(hold), ended: None })
 }
 
-/// Ends a tenant's hold.
-pub fn release(config: &Config, tenant: &TenantName) -> Result<Held> {
+/// Ends a tenant's hold, if one is in force.
+pub fn release(config: &Config, tenant: &TenantName, around: &Surroundings) -> Result<Held> {
     config.tenant(tenant)?;
-    State::open(&config.machine.state_dir)?.set_hold(tenant, None)?;
-    Ok(Held { tenant: tenant.clone(), hold: None })
+    let state = State::open(&config.machine.state_dir)?;
+    let ended = state.hold(tenant, around.now())?;
+    state.set_hold(tenant, None)?;
+    Ok(Held { tenant: tenant.clone(), hold: None, ended })
 }
 
 /// Reads a date (its end, UTC), a date with a time (UTC) or an RFC 3339 time, that lies after `now`.

@@ -93,12 +93,15 @@ pub async fn list(appliance: &Appliance, identities: Option<&Identities>) -> Res
         }
     }
     let membership = appliance.state.membership()?;
+    // A host that was never certified knows no operator, and may look all the same.
+    let known = membership.is_some() || !appliance.config.machine.operators.is_empty();
+    let operators = if known { appliance.operators()? } else { Vec::new() };
     Ok(KeysOverview {
         repository: appliance.repo.id().clone(),
         root: appliance.repo.root().to_string(),
         hosts,
         vaults: vault_lines(appliance, identities).await?,
-        operators: appliance.operators()?.into_iter().map(String::from).collect(),
+        operators: operators.into_iter().map(String::from).collect(),
         removed: membership.as_ref().map(|m| m.removed.clone()).unwrap_or_default(),
         kit_confirmed: membership.as_ref().and_then(|m| m.kit_confirmed),
         drill: membership.as_ref().and_then(|m| m.drill.clone()),

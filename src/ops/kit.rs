@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{RepositoryId, Sha256};
 use crate::repo::age_file::Identities;
+use crate::repo::repository::whole_seconds;
 
 const TITLE: &str = "# LIFEBOAT RECOVERY KIT 1";
 
@@ -52,7 +53,7 @@ impl Kit {
             "# and store it where a fire in the server room does not reach. It is also an age identity file.",
         );
         line("#");
-        line(&format!("# made: {}", self.made));
+        line(&format!("# made: {}", whole_seconds(self.made)));
         line(&format!("# repository: {}", self.repository));
         line(&format!("# pin: {}", self.pin));
         line(&format!("# store: {}", self.store));

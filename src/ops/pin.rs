@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
@@ -24,6 +25,10 @@ pub struct Pinned {
     pub snapshot: SnapshotId,
     /// The pin, or none after a release.
     pub pin: Option<Pin>,
+    /// The pin that a release ended, if there was one on this machine.
+    pub ended: Option<Pin>,
+    /// Until when the snapshot is kept by the pin that it was made with, which stands in its receipt and has no release.
+    pub since_backup: Option<Timestamp>,
 }
 
 /// Pins a snapshot until a time that must lie ahead.
@@ -39,26 +44,29 @@ pub async fn pin(
         return Err(Error::new(Kind::Usage, "a pin needs a reason")
             .hint("whoever wonders what it is kept for reads it"));
     }
-    let snapshot = snapshots::find(appliance, tenant, which).await?.receipt.snapshot;
+    let receipt = snapshots::find(appliance, tenant, which).await?.receipt;
+    let (snapshot, since_backup) = (receipt.snapshot, receipt.pinned_until);
     let pin = Pin { until, reason: reason.trim().to_owned() };
     let mut all = pins(appliance, tenant)?;
     all.insert(snapshot.clone(), pin.clone());
     keep(appliance, tenant, &all)?;
-    Ok(Pinned { tenant: tenant.clone(), snapshot, pin: Some(pin) })
+    Ok(Pinned { tenant: tenant.clone(), snapshot, pin: Some(pin), ended: None, since_backup })
 }
 
 /// Ends a snapshot's pin; one in its receipt stays.
 pub async fn release(appliance: &Appliance, tenant: &TenantName, which: &Which) -> Result<Pinned> {
-    let snapshot = snapshots::find(appliance, tenant, which).await?.receipt.snapshot;
+    let receipt = snapshots::find(appliance, tenant, which).await?.receipt;
+    let now = appliance.around.now();
+    let (snapshot, since_backup) = (receipt.snapshot, receipt.pinned_until.filter(|until| *until > now));
     let mut all = pins(appliance, tenant)?;
-    all.remove(&snapshot);
+    let ended = all.remove(&snapshot);
     keep(appliance, tenant, &all)?;
-    Ok(Pinned { tenant: tenant.clone(), snapshot, pin: None })
+    Ok(Pinned { tenant: tenant.clone(), snapshot, pin: None, ended, since_backup })
 }
 
 /// Returns the pins that were set on this machine.
 pub fn pins(appliance: &Appliance, tenant: &TenantName) -> Result<BTreeMap<SnapshotId, Pin>> {
-    Ok(state::read_json(&appliance.state.tenant(tenant)?.join("pins.json"))?.unwrap_or_default())
+    Ok(state::read_json(&appliance.state.tenant_if_there(tenant).join("pins.json"))?.unwrap_or_default())
 }
 
 fn keep(appliance: &Appliance, tenant: &TenantName, all: &BTreeMap<SnapshotId, Pin>) -> Result<()> {

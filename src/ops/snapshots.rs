@@ -72,7 +72,7 @@ pub struct TenantSnapshots {
 /// Lists the snapshots of the named tenants, or of all that a certificate names.
 pub async fn list(appliance: &Appliance, named: &[TenantName]) -> Result<Vec<TenantSnapshots>> {
     let mut all = Vec::new();
-    for tenant in known_tenants(appliance, named) {
+    for tenant in known_tenants(appliance, named)? {
         let history = history(appliance, &tenant).await?;
         let (drills, _) = drill::load(&appliance.repo, &appliance.trust, &tenant).await?;
         all.push(TenantSnapshots {
@@ -85,9 +85,10 @@ pub async fn list(appliance: &Appliance, named: &[TenantName]) -> Result<Vec<Ten
 }
 
 /// Returns the named tenants, or all that are configured here or stand in a certificate.
-pub fn known_tenants(appliance: &Appliance, named: &[TenantName]) -> Vec<TenantName> {
+pub fn known_tenants(appliance: &Appliance, named: &[TenantName]) -> Result<Vec<TenantName>> {
     if !named.is_empty() {
-        return named.to_vec();
+        named.iter().try_for_each(|tenant| appliance.known(tenant))?;
+        return Ok(named.to_vec());
     }
     let mut all: std::collections::BTreeSet<TenantName> =
         appliance.config.tenants().map(|t| t.name.clone()).collect();
@@ -96,7 +97,7 @@ pub fn known_tenants(appliance: &Appliance, named: &[TenantName]) -> Vec<TenantN
             all.extend(certificate.tenants.iter().cloned());
         }
     }
-    all.into_iter().collect()
+    Ok(all.into_iter().collect())
 }
 
 /// Loads a tenant's history, compared with what this host remembers.
@@ -108,12 +109,13 @@ pub async fn history(appliance: &Appliance, tenant: &TenantName) -> Result<Histo
 /// Returns the newest receipt that this host has seen of a tenant.
 pub fn remembered_head(appliance: &Appliance, tenant: &TenantName) -> Result<Option<Head>> {
     let seen: Option<crate::repo::history::Seen> =
-        crate::ops::state::read_json(&appliance.state.tenant(tenant)?.join("seen.json"))?;
+        crate::ops::state::read_json(&appliance.state.tenant_if_there(tenant).join("seen.json"))?;
     Ok(seen.and_then(|s| s.head))
 }
 
 /// Finds a snapshot of a tenant.
 pub async fn find(appliance: &Appliance, tenant: &TenantName, which: &Which) -> Result<Committed> {
+    appliance.known(tenant)?;
     let history = history(appliance, tenant).await?;
     let found = match which {
         Which::Latest => history.latest_whole(),

@@ -135,6 +135,11 @@ impl State {
         State::tenant_in(&self.memory, tenant)
     }
 
+    /// Returns where a tenant's folder is, or would be: for whoever only reads in it.
+    pub fn tenant_if_there(&self, tenant: &TenantName) -> PathBuf {
+        self.memory.join("tenants").join(tenant.as_str())
+    }
+
     fn tenant_in(folder: &Path, tenant: &TenantName) -> Result<PathBuf> {
         let dir = folder.join("tenants").join(tenant.as_str());
         make_private_dir(&dir)?;
@@ -164,8 +169,7 @@ impl State {
 
     /// Returns the tenant's hold, if one is in force `now`.
     pub fn hold(&self, tenant: &TenantName, now: Timestamp) -> Result<Option<Hold>> {
-        let folder = State::tenant_in(&self.root, tenant)?;
-        Ok(read_json::<Hold>(&folder.join("hold.json"))?.filter(|h| h.until > now))
+        Ok(read_json::<Hold>(&self.root.join("tenants").join(tenant.as_str()).join("hold.json"))?.filter(|h| h.until > now))
     }
 
     /// Sets or ends the tenant's hold.
@@ -203,8 +207,9 @@ impl State {
         match file.try_lock() {
             Ok(()) => Ok(TenantLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => {
-                Err(Error::new(Kind::Locked, format!("tenant {tenant}: another lifeboat works on it"))
-                    .hint("wait for it to end; `lifeboat status` shows what runs"))
+                Err(Error::new(Kind::Locked, format!("tenant {tenant}: another lifeboat works on it")).hint(
+                    "wait for it to end: `ps -C lifeboat -o pid,lstart,args` shows what runs on this host",
+                ))
             }
             Err(fs::TryLockError::Error(e)) => Err(e).context(Kind::Io, path.display()),
         }

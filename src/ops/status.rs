@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::id::{Sha256, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
@@ -13,7 +13,8 @@ use crate::ops::prune;
 use crate::ops::snapshots;
 use crate::ops::state::Hold;
 use crate::ops::tampered;
-use crate::repo::drill;
+use crate::repo::drill::{self, DrillOutcome};
+use crate::repo::repository::whole_seconds;
 
 /// How a tenant stands, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -91,15 +92,19 @@ impl Status {
         let recoverable = self.tenants.iter().filter(|t| t.snapshot.is_some()).count();
         let proven = self.tenants.iter().filter(|t| t.proof.is_some()).count();
         let red = self.tenants.iter().filter(|t| t.light == Light::Red).count();
-        let mut s =
-            format!("{recoverable} of {all} tenants have a whole backup; {proven} are proven by a drill.");
+        let mut s = format!(
+            "{recoverable} of {} {} a whole backup; {proven} {} proven by a drill.",
+            counted(all, "tenant"),
+            if all == 1 || recoverable == 1 { "has" } else { "have" },
+            if proven == 1 { "is" } else { "are" }
+        );
         if self.kit_confirmed.is_none() {
             s.push_str(
                 " Not protected: the recovery kit was never confirmed (`lifeboat keys confirm --kit FILE`).",
             );
         }
         if red > 0 {
-            s.push_str(&format!(" {red} need attention now."));
+            s.push_str(&format!(" {red} {} attention now.", if red == 1 { "needs" } else { "need" }));
         }
         s
     }
@@ -159,8 +164,8 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     let harmed = tampered::remembered(&appliance.state, &status.tenant)?;
     if let Some(first) = harmed.first() {
         let what = format!(
-            "{} packs were overwritten or deleted, as {first}: `lifeboat check` names all",
-            harmed.len()
+            "overwritten or deleted: {}, as {first}; `lifeboat check` names all",
+            counted(harmed.len(), "pack")
         );
         status.blame(Light::Red, what);
     }
@@ -173,14 +178,25 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     if let Some(last) = prune::last(appliance, &status.tenant)?
         && let Some(problem) = last.problem
     {
-        status.blame(Light::Yellow, format!("the last prune ({}) did not do its work: {problem}", last.at));
+        status.blame(
+            Light::Yellow,
+            format!("the last prune ({}) did not do its work: {problem}", whole_seconds(last.at)),
+        );
     }
     match drills.last() {
-        Some(d) if !d.passed() => status.blame(Light::Red, format!("the last drill ({}) failed", d.drill)),
+        Some(d) if !d.passed() => status.blame(Light::Red, of_failed(d)),
         Some(_) => {}
         None => status.blame(Light::Yellow, "never drilled: nothing but hashes says that it can be restored"),
     }
     Ok(status)
+}
+
+/// Says of a failed drill what failed, as far as its clear outcome does: what was seen is sealed with its report.
+fn of_failed(d: &DrillOutcome) -> String {
+    let failed = d.checks.iter().filter(|c| c.outcome == "failed");
+    let words: Vec<&str> = failed.map(|c| c.check.as_str()).collect();
+    let what = if words.is_empty() { String::new() } else { format!(": {}", words.join(", ")) };
+    format!("the last drill ({}, of snapshot {}) failed{what}", d.drill, d.snapshot)
 }
 
 /// Judges age, last attempt and hold.
@@ -204,7 +220,10 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     {
         let what = attempt.message.unwrap_or_default();
         let word = if attempt.outcome == "partial" { "is partial" } else { "failed" };
-        status.blame(Light::Red, format!("the last backup ({}) {word}: {what}", attempt.started));
+        status.blame(
+            Light::Red,
+            format!("the last backup ({}) {word}: {what}", whole_seconds(attempt.started)),
+        );
     }
     if let Some(hold) = status.hold.clone() {
         status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));

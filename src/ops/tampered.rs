@@ -18,5 +18,5 @@ pub fn remember(state: &State, tenant: &TenantName, found: &[Tampered]) -> Resul
 
 /// Returns what was found last.
 pub fn remembered(state: &State, tenant: &TenantName) -> Result<Vec<Tampered>> {
-    Ok(state::read_json(&state.tenant(tenant)?.join("tampered.json"))?.unwrap_or_default())
+    Ok(state::read_json(&state.tenant_if_there(tenant).join("tampered.json"))?.unwrap_or_default())
 }

@@ -100,6 +100,21 @@ impl Certificate {
         self.tenants.contains(tenant)
     }
 
+    /// Says how the host comes by what this certificate does not grant it.
+    fn hint_to_allow(&self, role: Role) -> String {
+        // Without roles, a certificate is issued for those that the host has.
+        let roles = match self.grants(role) {
+            true => String::new(),
+            false => {
+                let known = Role::ALL.into_iter().filter(|r| *r == role || self.grants(*r));
+                let words: Vec<&str> = known.map(Role::as_str).collect();
+                format!(" --role {}", words.join(","))
+            }
+        };
+        let host = &self.host;
+        format!("allow it with the recovery kit, on host {host}: `lifeboat keys certify --kit FILE{roles}`")
+    }
+
     /// Returns what it says about the end of its key's receipts of a tenant: `None` nothing, `Some(None)` none accepted.
     fn limit(&self, tenant: &TenantName) -> Option<Option<&LastAccepted>> {
         match &self.ended {
@@ -204,10 +219,11 @@ impl Trust {
 
     /// Returns the certificate that governs what a host may write now: the highest number, unless it ends its key.
     pub fn in_force(&self, host: &HostName) -> Result<&Certificate> {
-        let bad = |what: &str| {
+        let refused = |what: &str, verb: &str| {
             Err(Error::new(Kind::Denied, format!("host {host} {what}"))
-                .hint(format!("issue one with the root key: `lifeboat keys certify {host}`")))
+                .hint(format!("with the recovery kit, on host {host}: `lifeboat keys {verb} --kit FILE`")))
         };
+        let bad = |what: &str| refused(what, "certify");
         let Some((number, highest)) = self.hosts.get(host).and_then(|all| all.last_key_value()) else {
             return match self.faults.iter().rfind(|f| f.0 == *host) {
                 Some(f) => bad(&format!("has no certificate that verifies through the root ({})", f.3)),
@@ -219,7 +235,7 @@ impl Trust {
             return bad(&format!("has a certificate number {} that does not verify ({})", f.1, f.3));
         }
         if let Some(ended) = &highest.ended {
-            return bad(&format!("was ended on {}", ended.at));
+            return refused(&format!("was ended on {}", ended.at), "rotate-host");
         }
         Ok(highest)
     }
@@ -236,7 +252,7 @@ impl Trust {
                     role.as_str()
                 ),
             )
-            .hint(format!("allow it with the root key: `lifeboat keys certify {host}`")));
+            .hint(certificate.hint_to_allow(role)));
         }
         Ok(certificate)
     }
@@ -259,7 +275,7 @@ impl Trust {
     ) -> Result<&Certificate> {
         let forged = |what: String| {
             Error::new(Kind::Forged, what).hint(format!(
-                "if the host is yours, certify it with the root key: `lifeboat keys certify {host}`"
+                "if host {host} is yours, certify it with the recovery kit, there: `lifeboat keys certify --kit FILE`"
             ))
         };
         let certificate = self.hosts.get(host).and_then(|all| all.get(&number)).ok_or_else(|| {
@@ -396,7 +412,7 @@ mod tests {
             let e = trust.may_write(&host, role, &tenant).unwrap_err();
             assert_eq!(e.kind(), Kind::Denied);
             assert!(e.to_string().contains(host.as_str()), "{e}");
-            assert!(e.hint_text().unwrap().contains("lifeboat keys certify"), "{e}");
+            assert!(e.hint_text().unwrap().contains("lifeboat keys certify --kit FILE"), "{e}");
             assert_eq!(trust.named(&host, 1, role, &tenant).unwrap_err().kind(), Kind::Forged);
         }
     }

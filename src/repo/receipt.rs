@@ -306,7 +306,7 @@ mod tests {
     async fn an_error_names_the_host_and_says_how_to_certify_it() {
         let e = one(|r, _| r.certificate = 5).await.verify().unwrap_err();
         assert!(e.to_string().contains(&format!("certificate 5 of host {}", host())), "{e}");
-        assert!(e.hint_text().unwrap().contains("lifeboat keys certify h1"));
+        assert!(e.hint_text().unwrap().contains("lifeboat keys certify --kit FILE"));
     }
 
     #[tokio::test]

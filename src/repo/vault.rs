@@ -12,7 +12,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::{Sha256, TenantName, VaultId};
 
 use super::age_file::{self, Identities, Recipient};
@@ -239,7 +239,9 @@ impl VaultKey {
         let given = identities.len();
         let what = match tried - sealed_otherwise {
             0 => format!(
-                "vault {vault} does not open: none of {tried} wraps is sealed to the {given} identities given"
+                "vault {vault} does not open: of its {} none is sealed to the {} given",
+                counted(tried, "wrap"),
+                if given == 1 { "identity".to_owned() } else { format!("{given} identities") }
             ),
             n => format!("vault {vault} does not open: {n} of {tried} wraps hold another key"),
         };

@@ -176,7 +176,7 @@ pub async fn write(
     if certificate.signing_key != *signer.public() {
         let what = format!("certificate {} of host {host} is for another key", certificate.number);
         return Err(Error::new(Kind::Denied, what)
-            .hint("certify this host's key with the root key: `lifeboat keys certify`"));
+            .hint("certify this host's key with the recovery kit: `lifeboat keys certify --kit FILE`"));
     }
     let before = VoidMarks::load(repo, trust, &new.tenant).await?;
     let listed = object::versions(&**repo.store(), &keys::void_marks(&new.tenant)).await?;

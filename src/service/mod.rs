@@ -167,7 +167,7 @@ impl<C: Clock, J: Jobs> Service<C, J> {
     async fn start(&mut self, config: &Config, mut run: Run, now: Timestamp) {
         run.started = Some(now);
         run.attempt = self.desk.next_attempt(&run);
-        tracing::info!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, "a run begins");
+        tracing::debug!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, "a run begins");
         self.desk.put(run.clone()).await;
         if notify::is_pinged(run.kind) {
             self.notifier.ping(Ping::Start, &run.tenant);

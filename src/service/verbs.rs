@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::jobs::Jobs;
 use super::run::{JobReport, Trigger};
 use crate::config::{Config, DrillPlace};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
 use crate::monitor::{Monitor, SharedMonitor};
 use crate::ops::appliance::{self, Appliance, Surroundings};
@@ -150,8 +150,10 @@ async fn prune_after(config: Config, around: Surroundings, tenant: &TenantName) 
     };
     match pruned.await {
         Ok(done) => monitor.note(&format!(
-            "pruned: {} snapshots forgotten, {} packs and {} bytes removed",
-            done.forgotten, done.packs, done.bytes
+            "pruned: {} forgotten, {} and {} bytes removed",
+            counted(done.forgotten, "snapshot"),
+            counted(done.packs, "pack"),
+            done.bytes
         )),
         Err(e) => monitor.problem(&e.in_context("prune after the backup")),
     }

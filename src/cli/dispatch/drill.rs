@@ -10,6 +10,10 @@ use crate::ops::drill::{self, Request};
 
 pub(super) async fn run(call: &Call<'_>, args: &DrillArgs) -> Result<u8> {
     let appliance = call.appliance_of(args.source).await?;
+    appliance.known(&args.tenant)?;
+    if let Some(dir) = &args.report_dir {
+        try_folder(dir)?;
+    }
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
     let own = appliance::drill_identity_file(&appliance.config.machine.drills, &appliance.state);
     let identities = match (&args.identity.identity, own) {
@@ -20,11 +24,19 @@ pub(super) async fn run(call: &Call<'_>, args: &DrillArgs) -> Result<u8> {
     let request = Request { tenant: args.tenant.clone(), which: args.snapshot.clone() };
     let report = drill::drill(&appliance, &request, &identities).await?;
     drop(appliance);
+    // First, for a disk that is full by now must not hide what the drill found.
+    call.output.result(&report);
     if let Some(dir) = &args.report_dir {
         write_report(dir, &report)?;
     }
-    call.output.result(&report);
     Ok(if report.outcome == Outcome::Passed { DONE } else { Kind::CheckFailed.exit_code() })
+}
+
+/// Fails where no report could be written, before a drill is made for nothing.
+fn try_folder(dir: &std::path::Path) -> Result<()> {
+    let about = || format!("report folder {}", dir.display());
+    std::fs::create_dir_all(dir).context(Kind::Io, about())?;
+    tempfile::tempfile_in(dir).map(drop).context(Kind::Io, about())
 }
 
 fn write_report(dir: &std::path::Path, report: &Report) -> Result<()> {

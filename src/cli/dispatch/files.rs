@@ -4,10 +4,10 @@ use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
 use super::{Call, DONE};
-use crate::cli::args::{FilesArgs, FilesVerb, IdentityArgs};
+use crate::cli::args::{CatArgs, FilesArgs, FilesVerb, IdentityArgs, SnapshotArgs};
 use crate::cli::ask;
 use crate::cli::render::{Rendered, bytes, shown};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::Sha256;
 use crate::ops::appliance::Appliance;
 use crate::ops::files::{self, Listed};
@@ -18,7 +18,7 @@ pub(super) async fn run(call: &Call<'_>, verb: &FilesVerb) -> Result<u8> {
         FilesVerb::Ls(args) => ls(call, args).await,
         FilesVerb::Cat(args) => cat(call, args).await,
         FilesVerb::Extract(args) => {
-            let (_appliance, opened) = open(call, &args.what).await?;
+            let (_appliance, opened) = open(call, &args.what.of).await?;
             let path = args.what.path.as_deref().unwrap_or("");
             let n = files::extract(&opened, path, &args.to).await?;
             Ok(call.done(&Extracted { entries: n, to: args.to.display().to_string() }))
@@ -35,7 +35,7 @@ pub(super) fn needed(args: &IdentityArgs) -> Result<crate::repo::age_file::Ident
     ask::identities(path)
 }
 
-async fn open(call: &Call<'_>, args: &FilesArgs) -> Result<(Appliance, Opened)> {
+async fn open(call: &Call<'_>, args: &SnapshotArgs) -> Result<(Appliance, Opened)> {
     let identities = needed(&args.identity)?;
     let appliance = call.appliance_of(args.source).await?;
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
@@ -44,7 +44,7 @@ async fn open(call: &Call<'_>, args: &FilesArgs) -> Result<(Appliance, Opened)> 
 }
 
 async fn ls(call: &Call<'_>, args: &FilesArgs) -> Result<u8> {
-    let (_appliance, opened) = open(call, args).await?;
+    let (_appliance, opened) = open(call, &args.of).await?;
     files::list(&opened, args.path.as_deref().unwrap_or(""), |entry| call.output.result(&entry)).await?;
     Ok(DONE)
 }
@@ -58,14 +58,11 @@ impl Rendered for Listed {
     }
 }
 
-async fn cat(call: &Call<'_>, args: &FilesArgs) -> Result<u8> {
+async fn cat(call: &Call<'_>, args: &CatArgs) -> Result<u8> {
     use sha2::Digest;
     use std::io::Write;
-    let path = args
-        .path
-        .as_deref()
-        .ok_or_else(|| Error::new(Kind::Usage, "no file is named").hint("`files ls` prints the paths"))?;
-    let (_appliance, opened) = open(call, args).await?;
+    let path = args.path.as_str();
+    let (_appliance, opened) = open(call, &args.of).await?;
     let (line, mut source) = files::open(&opened, path).await?;
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
@@ -91,6 +88,6 @@ struct Extracted {
 
 impl Rendered for Extracted {
     fn text(&self) -> String {
-        format!("{} entries written to {}\n", self.entries, self.to)
+        format!("{} written to {}\n", counted(self.entries, "entry"), self.to)
     }
 }

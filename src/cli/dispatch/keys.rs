@@ -9,8 +9,8 @@ use std::io::{BufRead, IsTerminal, Write};
 use super::{Call, DONE};
 use crate::cli::args::{CertifyArgs, DrillsRun, IdentityArgs, InitArgs, KeysVerb, RoleArg};
 use crate::cli::ask;
-use crate::cli::render::{Rendered, table};
-use crate::error::{Context, Error, Kind, Result};
+use crate::cli::render::{Rendered, moment, table};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::ops::init::{self, Certified, Drills, Made, Options};
 use crate::ops::keys as verbs;
 use crate::ops::keys::KeysOverview;
@@ -172,12 +172,17 @@ impl Rendered for KeysOverview {
         }
         text.push_str(&table(&rows));
         text.push_str(&table(&self.vault_rows()));
-        text.push_str(&format!("new vaults open for: {}\n", self.operators.join(", ")));
+        text.push_str(&match self.operators.is_empty() {
+            true => "no operator is known to this host, which was never certified: \
+                 `lifeboat keys certify --kit FILE`\n"
+                .to_owned(),
+            false => format!("new vaults open for: {}\n", self.operators.join(", ")),
+        });
         for gone in &self.removed {
             text.push_str(&format!("removed: {gone} (what he could read before, he may have copied)\n"));
         }
         text.push_str(&match self.kit_confirmed {
-            Some(at) => format!("recovery kit confirmed on {at}\n"),
+            Some(at) => format!("recovery kit confirmed on {}\n", moment(at)),
             None => "recovery kit NEVER CONFIRMED: `lifeboat keys confirm --kit FILE`\n".to_owned(),
         });
         text.push_str(if self.host_can_read {
@@ -199,7 +204,7 @@ impl KeysOverview {
         for v in &self.vaults {
             let mut names: Vec<String> = v.opens_for.iter().map(|r| self.name(r)).collect();
             if v.unknown > 0 {
-                names.push(format!("{} wraps of others", v.unknown));
+                names.push(format!("{} of others", counted(v.unknown, "wrap")));
             }
             rows.push(vec![
                 v.tenant.to_string(),

@@ -8,7 +8,7 @@ use super::{Call, DONE};
 use crate::cli::args::{PinArgs, PruneArgs};
 use crate::cli::render::{Rendered, bytes, table};
 use crate::config::LockMode;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::ops::appliance::Appliance;
 use crate::ops::pin::{self, Pinned};
 use crate::ops::prune::plan::{Amount, Line, Orders, Plan};
@@ -29,8 +29,12 @@ pub(super) async fn run(call: &Call<'_>, args: &PruneArgs) -> Result<u8> {
     }
     let appliance = Appliance::open_to_prune(call.config()?, call.around()).await?;
     let orders = Orders { forget: args.forget.clone(), accept_missing: args.accept_missing };
+    let tenants = appliance.tenants(&args.tenants)?;
+    if !args.dry_run {
+        prune::refuse_without_role(&appliance, &tenants)?;
+    }
     let mut worst = DONE;
-    for tenant in appliance.tenants(&args.tenants)? {
+    for tenant in tenants {
         appliance.around.monitor.step(&format!("prune {tenant}"));
         let plan = prune::plan(&appliance, &tenant, &orders).await?;
         call.output.result(&Shown { plan: &plan, dry_run: args.dry_run });
@@ -62,7 +66,7 @@ pub(super) async fn run(call: &Call<'_>, args: &PruneArgs) -> Result<u8> {
 async fn sweep(appliance: &Appliance) {
     match prune::sweep(appliance).await {
         Ok(0) => {}
-        Ok(n) => appliance.around.monitor.note(&format!("{n} uploads that were killed half-way are swept")),
+        Ok(n) => appliance.around.monitor.note(&format!("swept: {} killed half-way", counted(n, "upload"))),
         Err(e) => appliance.around.monitor.problem(&e.in_context("half-done uploads were not swept")),
     }
 }
@@ -72,7 +76,8 @@ fn confirmed(plan: &Plan) -> Result<bool> {
         return Err(Error::new(Kind::Usage, format!("nobody confirmed the prune of {}", plan.tenant))
             .hint("add --yes to carry it out, or --dry-run to see it only"));
     }
-    let question = format!("Forget {} snapshots of {}, for good? Type yes: ", plan.forget.len(), plan.tenant);
+    let what = counted(plan.forget.len(), "snapshot");
+    let question = format!("Forget {what} of {}, for good? Type yes: ", plan.tenant);
     std::io::stderr().write_all(question.as_bytes()).context(Kind::Io, "cannot ask")?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).context(Kind::Io, "cannot read the answer")?;
@@ -83,7 +88,7 @@ impl Rendered for Shown<'_> {
     fn text(&self) -> String {
         let p = self.plan;
         let kept = p.snapshots.iter().filter(|l| l.decision.keep).count();
-        let mut text = format!("{}: {} snapshots, {kept} are kept\n", p.tenant, p.snapshots.len());
+        let mut text = format!("{}: {}, {kept} kept\n", p.tenant, counted(p.snapshots.len(), "snapshot"));
         text.push_str(&table(&p.snapshots.iter().map(row).collect::<Vec<_>>()));
         text.push_str(&amounts(p));
         for wait in &p.waits {
@@ -100,7 +105,10 @@ impl Rendered for Shown<'_> {
             text.push_str(&format!("  STOP [{}] {}\n", stop.fault, stop.what));
         }
         if p.is_stopped() {
-            text.push_str("  nothing goes until this is cleared up: `lifeboat check`, docs/operations.md\n");
+            text.push_str(match p.is_stopped_by_orders_alone() {
+                true => "  nothing goes: --forget asks for what may not be; without it prune goes on\n",
+                false => "  nothing goes until this is cleared up: `lifeboat check`, docs/operations.md\n",
+            });
         }
         text
     }
@@ -128,8 +136,7 @@ fn row(l: &Line) -> Vec<String> {
 }
 
 fn amounts(p: &Plan) -> String {
-    let line =
-        |what: &str, a: Amount| vec![format!("  {what}"), format!("{} packs", a.packs), bytes(a.bytes)];
+    let line = |what: &str, a: Amount| vec![format!("  {what}"), counted(a.packs, "pack"), bytes(a.bytes)];
     let dead = p.stored.bytes.saturating_sub(p.needed.bytes);
     let rows = [
         line("stored", p.stored),
@@ -144,8 +151,8 @@ fn amounts(p: &Plan) -> String {
     text.push_str(&format!("  {} ({share:.1} %) is needed by none\n", bytes(dead)));
     if p.postponed > 0 {
         text.push_str(&format!(
-            "  {} more snapshots go in later runs: each forgets a quarter at most\n",
-            p.postponed
+            "  {} more in later runs: each forgets a quarter at most\n",
+            counted(p.postponed, "snapshot")
         ));
     }
     text
@@ -155,16 +162,16 @@ impl Rendered for Pruned {
     fn text(&self) -> String {
         let mark = self.mark.map_or(String::new(), |n| format!(", void mark {n} written"));
         let mut text = format!(
-            "{}: {} snapshots forgotten, {} packs removed, {} freed{mark}\n",
+            "{}: {} forgotten, {} removed, {} freed{mark}\n",
             self.tenant,
-            self.forgotten,
-            self.packs,
+            counted(self.forgotten, "snapshot"),
+            counted(self.packs, "pack"),
             bytes(self.bytes)
         );
         if self.not_removed > 0 {
             text.push_str(&format!(
-                "  {} objects could NOT be removed; the next run tries again:\n",
-                self.not_removed
+                "  {} could NOT be removed; the next run tries again:\n",
+                counted(self.not_removed, "object")
             ));
         }
         for failure in &self.failures {
@@ -190,9 +197,16 @@ pub(super) async fn pin(call: &Call<'_>, args: &PinArgs) -> Result<u8> {
 impl Rendered for Pinned {
     fn text(&self) -> String {
         let whose = format!("{} {}", self.tenant, self.snapshot);
-        match &self.pin {
-            Some(p) => format!("{whose} is kept until {}: {}\n", p.until, p.reason),
-            None => format!("{whose} is not pinned on this machine\n"),
+        let mut text = match (&self.pin, &self.ended) {
+            (Some(p), _) => return format!("{whose} is kept until {}: {}\n", p.until, p.reason),
+            (None, Some(p)) => format!("the pin of {whose} until {} is ended: {}\n", p.until, p.reason),
+            (None, None) => format!("{whose} was not pinned on this machine: nothing is changed\n"),
+        };
+        if let Some(until) = self.since_backup {
+            text.push_str(&format!(
+                "  it is kept until {until} all the same: its backup pinned it, and no verb takes that back\n"
+            ));
         }
+        text
     }
 }

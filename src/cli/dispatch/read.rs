@@ -4,7 +4,7 @@ use super::{Call, DONE};
 use crate::cli::args::{FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
 use crate::cli::ask;
 use crate::cli::render::{Rendered, ago, bytes, seconds, table};
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, counted};
 use crate::ops::snapshots::{self, Shown, TenantSnapshots};
 use crate::ops::status::{self, Light, Status, TenantStatus};
 
@@ -74,12 +74,31 @@ pub(super) async fn snapshots(call: &Call<'_>, args: &SnapshotsArgs) -> Result<u
     for tenant in &all {
         call.output.result(tenant);
     }
+    nothing_to_say(call, all.len());
     Ok(DONE)
+}
+
+/// What is printed where there is no tenant at all: silence would read as success.
+#[derive(Debug, Serialize)]
+struct NoTenant {
+    tenants: [(); 0],
+}
+
+impl Rendered for NoTenant {
+    fn text(&self) -> String {
+        "There is no tenant: none is configured on this host, and no certificate names one.\n".to_owned()
+    }
+}
+
+fn nothing_to_say(call: &Call<'_>, tenants: usize) {
+    if tenants == 0 {
+        call.output.result(&NoTenant { tenants: [] });
+    }
 }
 
 impl Rendered for TenantSnapshots {
     fn text(&self) -> String {
-        let mut text = format!("{}: {} snapshots\n", self.tenant, self.snapshots.len());
+        let mut text = format!("{}: {}\n", self.tenant, counted(self.snapshots.len(), "snapshot"));
         let mut rows = vec![
             ["snapshot", "begun (UTC)", "state", "added", "needs", "packs", "proof"]
                 .map(str::to_owned)
@@ -122,7 +141,7 @@ impl Rendered for Shown {
     fn text(&self) -> String {
         let l = &self.line;
         let mut text = format!(
-            "{} {}{}\nbegun {}, written by {}, sequence {}, receipt {}\nadded {}, needs {} in {} packs\n",
+            "{} {}{}\nbegun {}, written by {}, sequence {}, receipt {}\nadded {}, needs {} in {}\n",
             self.tenant,
             l.snapshot,
             self.label.as_ref().map_or(String::new(), |label| format!("  {label:?}")),
@@ -132,7 +151,7 @@ impl Rendered for Shown {
             self.receipt.short(),
             bytes(l.added_bytes),
             bytes(l.needed_bytes),
-            l.packs
+            counted(l.packs, "pack")
         );
         if let Some(until) = l.pinned_until {
             text.push_str(&format!("pinned until {until}\n"));

@@ -29,6 +29,7 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
         with_queue: args.with_queue,
         yes_overwrite: args.yes_overwrite.clone(),
     };
+    request.refuse_name_in_use(&appliance.config)?;
     let opening = restore::open(&appliance, &request.tenant, &request.which, &identities);
     let opened = call.reading(opening).await?;
     let plan = call.reading(restore::plan(&request, &opened)).await?;

@@ -9,7 +9,7 @@ use super::{Call, DONE};
 use crate::cli::args::{DiscoverArgs, ServeArgs};
 use crate::cli::render::{Rendered, print_out};
 use crate::config::DrillPlace;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::ops::discover;
 use crate::ops::state::State;
 use crate::service::verbs::Verbs;
@@ -35,11 +35,14 @@ pub(super) fn config_check(call: &Call<'_>) -> Result<u8> {
 
 impl Rendered for GoodConfig {
     fn text(&self) -> String {
+        let names = match self.tenants.is_empty() {
+            true => String::new(),
+            false => format!(" ({})", self.tenants.join(", ")),
+        };
         let mut text = format!(
-            "The configuration is good: {} tenants ({}), {} policies.\n",
-            self.tenants.len(),
-            self.tenants.join(", "),
-            self.policies.len()
+            "The configuration is good: {}{names}, {}.\n",
+            counted(self.tenants.len(), "tenant"),
+            counted(self.policies.len(), "policy")
         );
         for warning in &self.warnings {
             text.push_str(&format!("warning: {warning}\n"));
@@ -101,7 +104,8 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
         TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))?;
     let bound = listener.local_addr().context(Kind::Io, "the service's address")?;
     if !call.cli.quiet {
-        print_out(&format!("lifeboat serves {} tenants; http://{bound}/health\n", config.tenants().count()));
+        let tenants = counted(config.tenants().count(), "tenant");
+        print_out(&format!("lifeboat serves {tenants}; http://{bound}/health\n"));
     }
     let router = crate::web::router(service.desk(), Arc::clone(&clock));
     let stop = call.stop.clone();

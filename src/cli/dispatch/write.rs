@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Call, DONE};
 use crate::cli::args::{BackupArgs, DrillArgs, HoldArgs, RestoreArgs};
 use crate::cli::render::{Rendered, bytes, seconds, table};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::backup::{self, Backed, ComponentState, Request};
 use crate::ops::hold::{self, Held};
@@ -128,7 +128,7 @@ impl Rendered for Backed {
             seconds(self.seconds)
         );
         if self.renewed_locks > 0 {
-            text.push_str(&format!("  {} locks were renewed\n", self.renewed_locks));
+            text.push_str(&format!("  {} renewed\n", counted(self.renewed_locks, "lock")));
         }
         let mut rows = Vec::new();
         for c in &self.components {
@@ -158,7 +158,7 @@ pub(super) async fn hold(call: &Call<'_>, args: &HoldArgs) -> Result<u8> {
     let config = call.config()?;
     let held = match (&args.until, &args.reason) {
         (Some(until), Some(reason)) => hold::hold(&config, &args.tenant, until, reason, &call.around())?,
-        _ if args.release => hold::release(&config, &args.tenant)?,
+        _ if args.release => hold::release(&config, &args.tenant, &call.around())?,
         _ => return Err(Error::new(Kind::Usage, "a hold needs --until and --reason, or --release")),
     };
     Ok(call.done(&held))
@@ -166,9 +166,11 @@ pub(super) async fn hold(call: &Call<'_>, args: &HoldArgs) -> Result<u8> {
 
 impl Rendered for Held {
     fn text(&self) -> String {
-        match &self.hold {
-            Some(h) => format!("{} is on hold until {}: {}\n", self.tenant, h.until, h.reason),
-            None => format!("{} is not on hold\n", self.tenant),
+        let tenant = &self.tenant;
+        match (&self.hold, &self.ended) {
+            (Some(h), _) => format!("{tenant} is on hold until {}: {}\n", h.until, h.reason),
+            (None, Some(h)) => format!("the hold of {tenant} until {} is ended: {}\n", h.until, h.reason),
+            (None, None) => format!("{tenant} was not on hold: nothing is changed\n"),
         }
     }
 }

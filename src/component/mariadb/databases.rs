@@ -111,10 +111,13 @@ pub async fn swap(server: &Server, live: &str, staged: &str, aside: &str) -> Res
         fixed.extend(inventory.routines.keys().map(ToString::to_string));
         fixed.extend(inventory.events.keys().map(|n| format!("event {n}")));
         if let Some(first) = fixed.first() {
-            let more = fixed.len() - 1;
+            let more = match fixed.len() - 1 {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
             return Err(Error::new(
                 Kind::Conflict,
-                format!("{server}: `{database}` holds what cannot be moved: {first} and {more} more"),
+                format!("{server}: `{database}` holds what cannot be moved: {first}{more}"),
             ));
         }
     }

@@ -152,8 +152,7 @@ impl<'a> Night<'a> {
         let arrived = loop {
             let taken = async {
                 let dumping = sources::dump(self, name, &attempts).await?;
-                let (streams, completion) =
-                    carry(dumping.dump, &writer, &self.sizes, patience, &*monitor).await?;
+                let (streams, completion) = carry(dumping.dump, &writer, &self.sizes, patience).await?;
                 Ok::<_, Failure>((streams, completion, dumping.envelope))
             };
             match taken.await {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::component::{Completion, Dump, Grain, Piece, SegmentId};
 use crate::error::{Error, Kind, Result};
-use crate::monitor::{Counter, Monitor};
 use crate::repo::cutter;
 use crate::repo::extent::StreamRecord;
 use crate::repo::snapshot::ComponentWriter;
@@ -46,9 +45,8 @@ pub async fn carry(
     to: &ComponentWriter,
     before: &Sizes,
     patience: Patience,
-    monitor: &dyn Monitor,
 ) -> Result<(Vec<StreamRecord>, Completion), Failure> {
-    let all = carry_all(dump, to, before, patience.no_progress, monitor);
+    let all = carry_all(dump, to, before, patience.no_progress);
     match tokio::time::timeout(patience.stage, all).await {
         Ok(result) => result,
         Err(_) => Err(late(to, "did not end within", patience.stage).into()),
@@ -60,7 +58,6 @@ async fn carry_all(
     to: &ComponentWriter,
     before: &Sizes,
     no_progress: Duration,
-    monitor: &dyn Monitor,
 ) -> Result<(Vec<StreamRecord>, Completion), Failure> {
     let mut done = Vec::new();
     let mut open: Option<StreamWriter> = None;
@@ -73,7 +70,6 @@ async fn carry_all(
                 open = Some(to.stream(stream, repo_grain(grain), expected).map_err(Failure::Store)?);
             }
             (Piece::Bytes(bytes), Some(stream)) => {
-                monitor.count(Counter::SourceBytes, bytes.len() as u64);
                 stream.write(bytes).await.map_err(Failure::Store)?;
             }
             (Piece::Cut, Some(stream)) => stream.cut().await.map_err(Failure::Store)?,

@@ -19,6 +19,7 @@ use crate::config::Tenant;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
+use crate::repo::certificate::Role;
 use crate::repo::receipt::Trigger;
 
 use begin::Night;
@@ -66,6 +67,8 @@ pub async fn backup(appliance: &Appliance, request: &Request) -> Result<Backed> 
 async fn alone(appliance: &Appliance, request: &Request, started: Timestamp) -> Result<Backed> {
     let tenant = appliance.config.tenant(&request.tenant)?;
     refuse_hold(appliance, &request.tenant)?;
+    // Before anything that a host without a certificate lacks too: this is what is to be mended.
+    appliance.trust.may_write(&appliance.config.machine.host, Role::Backup, &request.tenant)?;
     let _lock = appliance.state.lock(&request.tenant)?;
     let stop = &appliance.around.stop;
     let mut lease = unless_stopped(stop, lease::take(appliance, &request.tenant)).await?;

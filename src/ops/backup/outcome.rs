@@ -122,7 +122,7 @@ pub struct Attempt {
 
 /// Returns the last attempt of a tenant on this host.
 pub fn last_attempt(appliance: &Appliance, tenant: &TenantName) -> Result<Option<Attempt>> {
-    state::read_json(&appliance.state.tenant(tenant)?.join("last-attempt.json"))
+    state::read_json(&appliance.state.tenant_if_there(tenant).join("last-attempt.json"))
 }
 
 pub(super) fn remember_attempt(

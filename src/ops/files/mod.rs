@@ -68,7 +68,8 @@ pub async fn open(opened: &Opened, path: &str) -> Result<(Line, Source)> {
 /// Writes every entry at or below `below` into a folder; returns how many.
 pub async fn extract(opened: &Opened, below: &str, to: &Path) -> Result<u64> {
     let mut contents = Contents::of(opened, clean(below).is_empty())?;
-    let mut extraction = Extraction::into(to)?;
+    // Made with the first entry: a path that the snapshot lacks must not leave an empty folder.
+    let mut extraction = None;
     let mut n = 0;
     let mut listing = listing(opened)?;
     while let Some(placed) = listing.next().await? {
@@ -76,13 +77,24 @@ pub async fn extract(opened: &Opened, below: &str, to: &Path) -> Result<u64> {
             continue;
         }
         n += 1;
-        match placed.line.sha256 {
-            Some(hash) => contents.write(&placed, hash, &mut extraction).await?,
-            None => extraction.entry(&placed.line, None).await?,
-        }
+        let into = match &mut extraction {
+            Some(into) => into,
+            none => none.insert(Extraction::into(to)?),
+        };
+        let written = match placed.line.sha256 {
+            Some(hash) => contents.write(&placed, hash, into).await,
+            None => into.entry(&placed.line, None).await,
+        };
+        written.map_err(|e| match e.kind() {
+            Kind::Conflict => e.hint(format!(
+                "nothing in {} is written over: name a new folder, or move what is there away",
+                to.display()
+            )),
+            _ => e,
+        })?;
     }
     contents.finish().await?;
-    extraction.finish()?;
+    extraction.map_or(Ok(()), Extraction::finish)?;
     none_found(n, below)
 }
 

@@ -12,7 +12,6 @@ use super::vaults::{self, Found, Sealed};
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, TenantName, VaultId};
 use crate::ops::appliance::{self, Appliance};
-use crate::ops::snapshots;
 use crate::ops::state::{Membership, TenantLock};
 use crate::repo::age_file::{self, Identities, Recipient};
 use crate::repo::certificate::Role;
@@ -180,9 +179,7 @@ fn membership(appliance: &Appliance) -> Result<Membership> {
 
 /// Returns every tenant that is configured here or stands in any certificate.
 pub fn all_tenants(appliance: &Appliance) -> BTreeSet<TenantName> {
-    let mut all = appliance.trust.tenants();
-    all.extend(snapshots::known_tenants(appliance, &[]));
-    all
+    appliance.known_tenants()
 }
 
 /// One change of operators under way.

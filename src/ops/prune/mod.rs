@@ -80,6 +80,20 @@ pub async fn plan(appliance: &Appliance, tenant: &TenantName, orders: &Orders) -
     Ok(plan)
 }
 
+/// Fails with [`Kind::Denied`] where this host may not prune all of these tenants, before work is done for nothing.
+pub fn refuse_without_role(appliance: &Appliance, tenants: &[TenantName]) -> Result<()> {
+    let host = &appliance.config.machine.host;
+    for tenant in tenants {
+        appliance.trust.may_write(host, Role::Prune, tenant).map_err(|e| {
+            e.hint(
+                "allow it: `lifeboat keys certify --kit KIT --role backup,drill,prune`, or on a machine of its own \
+                 with `--role prune`; `lifeboat prune --dry-run` needs no role",
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// Carries a plan out: void mark, then receipts, then packs.
 ///
 /// What is removed twice is no fault, so that a run after one that died finishes its work. Objects that cannot be
@@ -90,10 +104,7 @@ pub async fn apply(appliance: &Appliance, plan: &Plan) -> Result<Pruned> {
         return Err(Error::new(Kind::CheckFailed, format!("prune of {} stops: {}", plan.tenant, stop.what)));
     }
     let _lock = appliance.state.prune_lock(&plan.tenant)?;
-    let host = &appliance.config.machine.host;
-    appliance.trust.may_write(host, Role::Prune, &plan.tenant).map_err(|e| {
-        e.hint("allow it: `lifeboat keys certify --kit KIT --role backup,drill,prune`, or on a machine of its own with `--role prune`")
-    })?;
+    refuse_without_role(appliance, std::slice::from_ref(&plan.tenant))?;
     let store = appliance.store();
     let mark = write_mark(appliance, plan).await?;
     let mut removed = Removed::default();

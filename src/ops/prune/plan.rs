@@ -219,6 +219,11 @@ impl Plan {
             && w.marks.is_empty()
     }
 
+    /// Tells whether nothing but the operator's own orders stops it.
+    pub fn is_stopped_by_orders_alone(&self) -> bool {
+        self.is_stopped() && self.stops.iter().all(|s| matches!(s.fault, "order" | "minimum"))
+    }
+
     /// Tells whether it stops because something is wrong.
     pub fn is_stopped(&self) -> bool {
         !self.stops.is_empty()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::component::files::{self, Record, Target};
 use crate::component::mariadb::{DatabaseRecord, NewUser};
 use crate::component::site::{self, SiteConfig};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::ComponentName;
 use crate::ops::record::Envelope;
 use crate::ops::state;
@@ -39,7 +39,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
         give_to_owner_of(&folder, &sites)?;
     }
     common_files(work, &sites).await?;
-    Ok(format!("{} files, every hash equal, in {}", totals.files, folder.display()))
+    Ok(format!("{}, every hash equal, in {}", counted(totals.files, "file"), folder.display()))
 }
 
 /// Makes the folder of sites where it is missing, and tells whether nothing is in it: then nobody has set its owner yet.

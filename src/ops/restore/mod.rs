@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
@@ -52,6 +53,20 @@ impl Request {
     /// Returns the name under which the tenant comes back.
     pub fn target(&self) -> &TenantName {
         self.into.as_ref().unwrap_or(&self.tenant)
+    }
+
+    /// Fails with [`Kind::Usage`] where the other name is not one of its own.
+    pub fn refuse_name_in_use(&self, config: &Config) -> Result<()> {
+        let Some(into) = &self.into else { return Ok(()) };
+        let what = if *into == self.tenant {
+            format!("--into {into} is the tenant itself")
+        } else if config.tenants().any(|t| t.name == *into) {
+            format!("--into {into} is a tenant that is configured on this host")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Usage, what)
+            .hint("--into takes a new name; without it the tenant comes back in its own place"))
     }
 
     fn wants(&self, component: ComponentName) -> bool {

@@ -67,6 +67,19 @@ impl Plan {
         self.steps.iter().any(|s| s.moves_aside.is_some())
     }
 
+    /// Fails where nothing at all would be done, which nobody asks for on purpose.
+    fn refuse_idleness(&self, request: &Request) -> Result<()> {
+        if !self.makes.is_empty() || self.steps.iter().any(|s| s.action != Action::Leave) {
+            return Ok(());
+        }
+        let queue = ComponentName::RedisQueue;
+        let hint = match request.only.contains(&queue) && !request.with_queue {
+            true => "the job queue is loaded with --with-queue only: its jobs could run twice",
+            false => "name other components with --only, or none for all of them",
+        };
+        Err(Error::new(Kind::Usage, format!("nothing of {} would be restored", self.tenant)).hint(hint))
+    }
+
     /// Fails where something would be moved aside and the operator did not type the name of the tenant it belongs to.
     pub fn refuse_overwriting(&self, request: &Request) -> Result<()> {
         if !self.overwrites() || request.yes_overwrite.as_ref() == Some(&self.target) {
@@ -106,7 +119,8 @@ pub(super) async fn make(request: &Request, opened: &Opened) -> Result<Plan> {
         if !component.lacks.is_empty() {
             plan.notes.push(format!("{} lacks {}", component.component, component.lacks.join(", ")));
         }
-        for spec in envelope.container.iter().chain(&envelope.apps) {
+        let wanted = request.wants(component.component);
+        for spec in envelope.container.iter().chain(&envelope.apps).filter(|_| wanted) {
             let name = naming.container(&spec.name);
             if docker.try_inspect(&name).await?.is_none() && !plan.makes.contains(&name) {
                 plan.makes.push(name);
@@ -118,6 +132,7 @@ pub(super) async fn make(request: &Request, opened: &Opened) -> Result<Plan> {
     if let Some(missing) = request.only.iter().find(|c| plan.steps.iter().all(|s| s.component != **c)) {
         return Err(Error::new(Kind::NotFound, format!("snapshot {} has no {missing}", plan.snapshot)));
     }
+    plan.refuse_idleness(request)?;
     Ok(plan)
 }
 

@@ -96,10 +96,7 @@ impl SnapshotWriter {
                 Kind::Denied,
                 format!("certificate {} of host {} is for another key", certificate.number, options.host),
             )
-            .hint(format!(
-                "certify this host's key with the root key: `lifeboat keys certify {}`",
-                options.host
-            )));
+            .hint("certify this host's key with the recovery kit: `lifeboat keys certify --kit FILE`"));
         }
         if options.vault.wraps().is_empty() {
             return Err(Error::new(

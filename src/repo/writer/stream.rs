@@ -238,6 +238,8 @@ impl StreamThread {
         let spots = segment.places.iter().map(|p| Spot::Pack(*p)).collect();
         drop(ledger);
         self.segments.push((key, spots));
+        // Its source read no more than its attributes; it is in the stream all the same, whose length this counts up to.
+        self.gather.core.monitor.count(Counter::SourceBytes, key.size_bytes);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::cli::args::ConfirmArgs;
 use crate::cli::ask::identities;
 use crate::cli::dispatch::Call;
 use crate::cli::render::Rendered;
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Kind, Result, counted};
 use crate::ops::keys::confirm::{self, Confirmed};
 use crate::ops::kit::Kit;
 
@@ -64,7 +64,7 @@ impl Rendered for Confirmed {
             "The recovery kit opens what is sealed{}{}: confirmed.\n",
             match self.vaults {
                 0 => String::new(),
-                n => format!(", {n} vaults among it"),
+                n => format!(", {} among it", counted(n, "vault")),
             },
             if self.holds_root { ", and can certify hosts" } else { "" }
         );
