@@ -7,7 +7,8 @@ use std::fs;
 
 use support::host::TestHost;
 
-const TENANT: &str = "site = \"erp.example.com\"\n[database]\ncontainer = \"none-such-db\"\n";
+const TENANT: &str =
+    "site = \"erp.example.com\"\n[database]\ncontainer = \"none-such-db\"\nname = \"_0123456789abcdef\"\n";
 
 fn host_of(tenants: &[&str]) -> TestHost {
     let host = TestHost::with_folder();
