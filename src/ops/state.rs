@@ -169,7 +169,8 @@ impl State {
 
     /// Returns the tenant's hold, if one is in force `now`.
     pub fn hold(&self, tenant: &TenantName, now: Timestamp) -> Result<Option<Hold>> {
-        Ok(read_json::<Hold>(&self.root.join("tenants").join(tenant.as_str()).join("hold.json"))?.filter(|h| h.until > now))
+        Ok(read_json::<Hold>(&self.root.join("tenants").join(tenant.as_str()).join("hold.json"))?
+            .filter(|h| h.until > now))
     }
 
     /// Sets or ends the tenant's hold.

@@ -215,9 +215,10 @@ mod tests {
             unknown_wraps: 0,
             hosts: Vec::new(),
         };
-        let said = state(&house.repo, &house.root, &tenant(), known.clone(), removed, remaining.clone());
+        let tenant_name = tenant();
+        let said = state(&house.repo, &house.root, &tenant_name, known.clone(), removed, remaining.clone());
         let first = said.await.unwrap();
-        let said = state(&house.repo, &house.root, &tenant(), known, Amount::default(), remaining);
+        let said = state(&house.repo, &house.root, &tenant_name, known, Amount::default(), remaining);
         let second = said.await.unwrap();
         assert_eq!((first.number, second.number), (1, 2));
         assert_eq!(load(&house.repo, &tenant()).await.unwrap(), [first, second.clone()]);

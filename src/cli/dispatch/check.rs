@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::{Call, DONE};
 use crate::cli::args::CheckArgs;
+use crate::cli::ask;
 use crate::cli::render::Rendered;
 use crate::error::{Kind, Result};
 use crate::id::RepositoryId;
-use crate::cli::ask;
 use crate::ops::check::verified::Verified;
 use crate::ops::check::{self, Extent, Fault, ReadData, TenantCheck};
 

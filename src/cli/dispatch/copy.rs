@@ -22,7 +22,7 @@ pub(super) async fn run(call: &Call<'_>, args: &CopyArgs) -> Result<u8> {
     let appliance = call.appliance().await?;
     let copying = Copying::begin(&appliance, args.anew, args.dry_run).await?;
     let mut worst = DONE;
-    for tenant in snapshots::known_tenants(&appliance, &args.tenants) {
+    for tenant in snapshots::known_tenants(&appliance, &args.tenants)? {
         appliance.around.monitor.step(&format!("copy {tenant}"));
         let copied = copying.tenant(&tenant).await?;
         if copied.is_bad() {

@@ -1,5 +1,7 @@
 //! Verbs that only read: `status`, `snapshots`, `show`, `files`.
 
+use serde::Serialize;
+
 use super::{Call, DONE};
 use crate::cli::args::{FilesVerb, ShowArgs, SnapshotsArgs, StatusArgs};
 use crate::cli::ask;

@@ -37,7 +37,7 @@ pub(super) async fn run(
     let depth = if args.read_data.is_some() { Depth::Hashes } else { Depth::Sizes };
     let other = repair::other(appliance).await;
     let mut worst = DONE;
-    for tenant in snapshots::known_tenants(appliance, &args.tenants) {
+    for tenant in snapshots::known_tenants(appliance, &args.tenants)? {
         for round in 1..=MOST_ROUNDS {
             appliance.around.monitor.step(&format!("look at {tenant}"));
             let plan = repair::plan(appliance, other.as_ref(), &tenant, depth, identities).await?;
