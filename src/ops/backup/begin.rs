@@ -159,22 +159,13 @@ impl<'a> Night<'a> {
                 Err(Failure::Source(e)) if attempts.again(&e) => {
                     monitor.problem(&e.in_context(format!("{name}, trying again")));
                 }
+                Ok((_, completion, _)) if name == ComponentName::Files && files::is_empty(&completion) => {
+                    break Err(Failure::Source(no_file_at_all()));
+                }
                 other => break other,
             }
         };
         match arrived {
-            Ok((_, completion, _)) if name == ComponentName::Files && files::is_empty(&completion) => {
-                let e = Error::new(
-                    Kind::Source,
-                    "the site's folder holds no file at all: is its volume mounted?",
-                )
-                .hint(
-                    "a site's folder always holds its configuration; see [files] path in the tenant's file",
-                );
-                monitor.problem(&error_copy(&e).in_context(name));
-                writer.failed(&e);
-                fail(outcome, e);
-            }
             Ok((streams, completion, envelope)) => {
                 self.remember_sizes(&streams);
                 outcome.read_bytes = streams.iter().map(|s| s.size_bytes).sum();
@@ -238,6 +229,11 @@ impl<'a> Night<'a> {
             writer.abandon().await;
         }
     }
+}
+
+fn no_file_at_all() -> Error {
+    Error::new(Kind::Source, "the site's folder holds no file at all: is its volume mounted?")
+        .hint("a site's folder always holds its configuration; see [files] path in the tenant's file")
 }
 
 fn fail(outcome: &mut ComponentOutcome, e: Error) {
