@@ -127,7 +127,7 @@ fn no_backup_counts_as_protected_until_the_kit_was_read_again() {
     host.run(&["status"]).expect(4);
 
     let said = kit_verb(&host, &["confirm"], &host.kit()).expect(0);
-    assert!(said.out.contains("1 vaults") && said.out.contains("can certify hosts"), "{}", said.out);
+    assert!(said.out.contains("1 vault among it") && said.out.contains("can certify hosts"), "{}", said.out);
     let said = host.run(&["status"]).expect(0);
     assert!(!said.out.contains("not protected"), "{}", said.out);
     host.run(&["doctor"]).expect(0);
