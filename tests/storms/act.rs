@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use lifeboat::error::{Error, Kind};
 use lifeboat::id::SnapshotId;
 use lifeboat::ops::backup;
-use lifeboat::ops::check::{self, Extent};
+use lifeboat::ops::check::{self, Extent, ReadData};
 use lifeboat::ops::prune::{self, plan::Orders};
 use lifeboat::store::{FaultStore, Retry, RetryPolicy};
 use tokio_util::sync::CancellationToken;
@@ -122,7 +122,7 @@ impl World {
             }
             Verb::Check => {
                 let appliance = self.appliance(0, store).await?;
-                let extent = Extent { read_data: true, latest_only: false };
+                let extent = Extent { read_data: ReadData::All, latest_only: false };
                 check::check(&appliance, &[tenant()], extent, None).await?;
                 Ok(Outcome::Checked)
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lifeboat::id::{ComponentName, SnapshotId};
 use lifeboat::monitor::Silent;
-use lifeboat::ops::check::{self, Extent};
+use lifeboat::ops::check::{self, Extent, ReadData};
 use lifeboat::repo::certificate::Trust;
 use lifeboat::repo::history::{Fault, History};
 use lifeboat::repo::receipt::Committed;
@@ -150,9 +150,11 @@ impl World {
         let mut faults = Vec::new();
         for host in 0..PRUNER {
             let appliance = self.appliance(host, store.clone()).await.map_err(|e| e.to_string())?;
-            let (all, extent) = ([tenant()], Extent { read_data: true, latest_only: false });
+            let (all, extent) = ([tenant()], Extent { read_data: ReadData::All, latest_only: false });
             let checked = check::check(&appliance, &all, extent, Some(&self.operator));
-            faults.append(&mut checked.await.map_err(|e| format!("a check fails: {e}"))?.remove(0).faults);
+            faults.append(
+                &mut checked.await.map_err(|e| format!("a check fails: {e}"))?.tenants.remove(0).faults,
+            );
         }
         for (snapshot, site) in &self.model.sites {
             let found = shown.history.find(snapshot);
