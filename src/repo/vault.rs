@@ -330,7 +330,7 @@ mod tests {
         }
         let e = VaultKey::open(key.id(), &wraps, &c).unwrap_err();
         assert_eq!(e.kind(), Kind::WrongKey);
-        assert!(e.to_string().contains("none of 2 wraps"), "{e}");
+        assert!(e.to_string().contains("of its 2 wraps none"), "{e}");
         assert!(VaultKey::open(key.id(), &wraps[..1], &b).is_err());
     }
 

@@ -1,7 +1,7 @@
 //! Identities: the secrets that open what is sealed, as identity files hold them.
 //!
 //! Owns reading such files, those that a passphrase protects too, and finding the programs of plugins. Never prints and
-//! never asks by itself: [`Asked`] does.
+//! never asks by itself: [`super::Asked`] does.
 
 use std::collections::BTreeSet;
 use std::fmt;
