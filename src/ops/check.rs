@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::id::{PackId, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
-use crate::ops::{snapshots, tampered};
+use crate::ops::{damaged, prune, snapshots, tampered};
 use crate::repo::age_file::Identities;
 use crate::repo::check::{self, Certificates, Depth, Finding, IntactCheck, Share, Wrong};
 use crate::repo::history::History;
@@ -230,6 +230,7 @@ async fn of_tenant(
     };
     let looked = look(appliance, &tenant, depth, extent.latest_only, certificates).await?;
     let Looked { history, kept, mut findings, read, snapshots } = looked;
+    findings.extend(odd_times(&history));
     let unwell: BTreeSet<&SnapshotId> = findings.iter().flat_map(|f| &f.snapshots).collect();
     let given_up = |f: &&Finding| f.wrong == Wrong::GivenUp;
     let lost: BTreeSet<SnapshotId> =
@@ -243,7 +244,9 @@ async fn of_tenant(
         }
         findings.extend(of_streams);
     }
-    memory.update(&tenant, &kept, &read, &findings, depth, appliance.around.now());
+    let now = appliance.around.now();
+    damaged::checked(&appliance.state, &tenant, &kept, &read, &findings, now)?;
+    memory.update(&tenant, &kept, &read, &findings, depth, now);
     memory.save(&appliance.state, &tenant)?;
     let bad = findings.iter().any(|f| f.wrong.is_alarm());
     let level = match (bad || snapshots == 0, identities.is_some(), extent.read_data) {
@@ -262,6 +265,16 @@ async fn of_tenant(
     })
 }
 
+/// Finds receipts whose time is not to be believed: prune stops at them.
+fn odd_times(history: &History) -> Vec<Finding> {
+    let finding = |(snapshot, stop): (SnapshotId, prune::plan::Stop)| {
+        let wrong = if stop.fault == "future-dated" { Wrong::FutureDated } else { Wrong::BackDated };
+        let key = keys::receipt(&history.tenant, &snapshot).json;
+        Finding::new(wrong, key, stop.what).needed_by([snapshot])
+    };
+    prune::odd_times(history).into_iter().map(finding).collect()
+}
+
 /// Opens a snapshot for reading with the host's cache of fetched packs.
 pub async fn open_reader(
     appliance: &Appliance,
@@ -275,5 +288,7 @@ pub async fn open_reader(
         fetches: 3,
         monitor: std::sync::Arc::clone(&appliance.around.monitor),
     };
-    SnapshotReader::open(&appliance.repo, committed, vault, options).await
+    let reader = SnapshotReader::open(&appliance.repo, committed, vault, options).await?;
+    damaged::watch(appliance, &committed.receipt.tenant, &reader);
+    Ok(reader)
 }

@@ -6,6 +6,7 @@ pub mod appliance;
 pub mod backup;
 pub mod check;
 pub mod copy;
+pub mod damaged;
 pub mod discover;
 pub mod doctor;
 pub mod drill;

@@ -9,11 +9,13 @@ use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
 use crate::ops::check::verified::{Memory, Verified};
 use crate::ops::copy::{self, Copies};
+use crate::ops::damaged::{self, Meaning};
 use crate::ops::prune;
 use crate::ops::snapshots;
 use crate::ops::state::Hold;
 use crate::ops::tampered;
 use crate::repo::drill::{self, DrillOutcome};
+use crate::repo::history::History;
 use crate::repo::repository::whole_seconds;
 
 /// How a tenant stands, worst first.
@@ -158,6 +160,7 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     };
     let rpo = appliance.config.tenant(&status.tenant)?.policy.rpo;
     judge(&mut status, now, rpo);
+    judge_store(&mut status, appliance, &history).await;
     for fault in &history.faults {
         status.blame(if fault.is_alarm() { Light::Red } else { Light::Yellow }, fault.to_string());
     }
@@ -227,6 +230,32 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     }
     if let Some(hold) = status.hold.clone() {
         status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));
+    }
+}
+
+/// Judges what stops prune and nothing else tells, and whether the newest whole snapshot needs a damaged pack.
+async fn judge_store(status: &mut TenantStatus, appliance: &Appliance, history: &History) {
+    for (host, number, _, what) in appliance.trust.faults() {
+        status.blame(Light::Red, format!("certificate {number} of host {host} does not verify: {what}"));
+    }
+    for (_, stop) in prune::odd_times(history) {
+        status.blame(Light::Red, stop.what);
+    }
+    let tenant = status.tenant.clone();
+    match damaged::meaning(appliance, &tenant, history.latest_whole()).await {
+        Ok(Meaning::None) => {}
+        Ok(Meaning::Newest(n, first)) => {
+            let what = format!(
+                "the newest whole backup needs {n} damaged packs, as {first}: the next backup writes what they held anew"
+            );
+            status.blame(Light::Red, what);
+        }
+        Ok(Meaning::Older(n)) => {
+            let what =
+                format!("{n} packs of older snapshots are damaged: `lifeboat check` names these snapshots");
+            status.blame(Light::Yellow, what);
+        }
+        Err(e) => status.blame(Light::Red, format!("what the newest whole backup needs is not known: {e}")),
     }
 }
 

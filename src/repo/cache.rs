@@ -8,7 +8,7 @@ pub mod index;
 pub mod journal;
 pub mod record;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use self::index::{ChunkIndex, Place};
 use self::journal::{Found, Journal};
 use self::record::{PackHead, PlacedChunk, Record};
 use super::extent::Cutter;
-use super::reuse::{self, PackUse};
+use super::reuse::{self, Barred, PackUse};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ComponentName, PackId, Sha256, VaultId};
 
@@ -108,11 +108,11 @@ impl Cache {
     /// Opens or makes the cache in `folder`.
     ///
     /// [`Kind::Locked`] where it is open already. What cannot be believed is handed back as the third value, and
-    /// the cache starts empty. Packs in `void` are never reused; `fresh` forgets all but the head.
+    /// the cache starts empty. Packs in `barred` are never reused; `fresh` forgets all but the head.
     pub fn open(
         folder: &Path,
         whose: Whose,
-        void: &HashSet<PackId>,
+        barred: &Barred,
         fresh: bool,
     ) -> Result<(Cache, Contents, Option<Error>)> {
         let lock = lock(folder)?;
@@ -122,7 +122,7 @@ impl Cache {
             if let Record::Start { vault, epoch } = &record {
                 ours &= *vault == whose.vault.as_str() && *epoch == whose.epoch;
             }
-            if ours || matches!(record, Record::Head(..)) { contents.take(record, void) } else { Ok(()) }
+            if ours || matches!(record, Record::Head(..)) { contents.take(record, barred) } else { Ok(()) }
         });
         let (whole, problem) = match read {
             Ok(found) => (found == Found::Whole, None),
@@ -189,7 +189,7 @@ fn start(folder: &Path, whose: &Whose, head: Option<Head>) -> Result<Journal> {
 }
 
 impl Contents {
-    fn take(&mut self, record: Record, void: &HashSet<PackId>) -> Result<()> {
+    fn take(&mut self, record: Record, barred: &Barred) -> Result<()> {
         match record {
             Record::Start { .. } => {}
             Record::Pack(pack) => self.packs.push(pack),
@@ -202,7 +202,7 @@ impl Contents {
             }
             Record::Head(sequence, receipt) => self.head = Some(Head { sequence, receipt }),
             Record::Chunks(pack, chunks) => {
-                if self.is_usable(pack, void)? {
+                if self.is_usable(pack, barred)? {
                     self.insert(pack, &chunks);
                 }
             }
@@ -210,7 +210,7 @@ impl Contents {
                 self.check(&places)?;
                 let mut usable = true;
                 for place in &places {
-                    usable &= self.is_usable(place.pack, void)?;
+                    usable &= self.is_usable(place.pack, barred)?;
                 }
                 if usable {
                     self.segments
@@ -220,13 +220,18 @@ impl Contents {
             Record::Complete => self.complete = true,
             Record::Put(pack, chunks) => {
                 self.packs.push(pack);
-                if !void.contains(&pack.id) {
+                if !barred.void.contains(&pack.id) {
                     self.in_doubt.insert(number(self.packs.len() - 1), chunks);
                 }
             }
             Record::Stored(id) => {
                 let doubtful = self.in_doubt.keys().find(|&&n| self.packs[n as usize].id == id).copied();
-                if let Some(pack) = doubtful {
+                let there = |n: &u32| {
+                    let pack = &self.packs[*n as usize];
+                    !barred.lacks(&pack.id, pack.size_bytes)
+                };
+                // Stored once and not listed now: it stays in doubt, and the store is asked for it alone.
+                if let Some(pack) = doubtful.filter(there) {
                     self.resolve(pack, true);
                 }
             }
@@ -255,7 +260,7 @@ impl Contents {
     }
 
     /// Decides by [`reuse::reusable`] at the first question: all packs and live bytes stand before.
-    fn is_usable(&mut self, pack: u32, void: &HashSet<PackId>) -> Result<bool> {
+    fn is_usable(&mut self, pack: u32, barred: &Barred) -> Result<bool> {
         if self.usable.is_none() {
             let live = live_bytes(self.packs.len(), &self.live);
             let describe = |(pack, live_bytes): (&PackHead, u64)| PackUse {
@@ -265,7 +270,7 @@ impl Contents {
             let uses: Vec<_> = self.packs.iter().zip(live).map(describe).collect();
             let mut usable = reuse::reusable(&uses);
             for (usable, pack) in usable.iter_mut().zip(&self.packs) {
-                *usable &= !void.contains(&pack.id);
+                *usable &= !barred.bars(&pack.id, pack.size_bytes);
             }
             self.usable = Some(usable);
         }

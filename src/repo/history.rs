@@ -138,11 +138,13 @@ impl Seen {
         tenant: &TenantName,
     ) -> Result<Vec<Fault>> {
         let listing = Listing::of(repo, tenant).await?;
-        let new = listing.receipts().filter(|s| !self.snapshots.contains(*s)).cloned().collect();
+        let gone = self.head.as_ref().filter(|head| !listing.is_committed(&head.snapshot));
+        // Where the head is gone, what is shown in its stead is told by all receipts.
+        let wanted = |s: &&SnapshotId| gone.is_some() || !self.snapshots.contains(*s);
+        let new = listing.receipts().filter(wanted).cloned().collect();
         let (read, mut faults) = listing.read_to_follow(repo, trust, new).await?;
         let mut links: Vec<chain::Link> = read.iter().map(Into::into).collect();
         links.sort_by_key(chain::order);
-        let gone = self.head.as_ref().filter(|head| !listing.parts.contains_key(&head.snapshot));
         let rolled_back = gone.and_then(|head| chain::rolled_back(head, &links));
         let after = self.head.as_ref().filter(|_| rolled_back.is_none());
         faults.extend(rolled_back);
@@ -163,7 +165,7 @@ impl Seen {
         {
             self.head = Some(newest.into());
         }
-        self.snapshots.retain(|s| listing.parts.contains_key(s));
+        self.snapshots.retain(|s| listing.is_committed(s));
         self.snapshots.extend(read.into_iter().map(|c| c.receipt.snapshot));
         Ok(faults)
     }
@@ -196,6 +198,13 @@ impl Listing {
 
     fn receipts(&self) -> impl Iterator<Item = &SnapshotId> {
         self.parts.iter().filter(|(_, p)| p.contains(&SnapshotPart::Receipt)).map(|(s, _)| s)
+    }
+
+    /// Tells whether a snapshot has both receipt and signature.
+    fn is_committed(&self, snapshot: &SnapshotId) -> bool {
+        let both =
+            |p: &BTreeSet<_>| p.contains(&SnapshotPart::Receipt) && p.contains(&SnapshotPart::Signature);
+        self.parts.get(snapshot).is_some_and(both)
     }
 
     /// Reads and verifies some receipts, a bounded number at a time; what is not right becomes a fault.

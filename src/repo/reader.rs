@@ -30,6 +30,7 @@ use super::extent::{PackRef, StreamRecord};
 use super::pack::MOST_OBJECT_BYTES;
 use super::seal::VaultIdentity;
 use crate::error::{Context, Error, Kind, Result};
+use crate::id::PackId;
 use crate::monitor::{Counter, SharedMonitor, Silent};
 use crate::store::{Key, SharedStore, Store};
 
@@ -54,6 +55,9 @@ pub struct ReaderOptions {
     /// Who hears of it. The reader counts `FetchedBytes` and `RestoredBytes`.
     pub monitor: SharedMonitor,
 }
+
+/// Hears of a pack that is damaged, with what is wrong.
+pub type WhenDamaged = Box<dyn Fn(&PackId, &Error) + Send + Sync>;
 
 /// Decompressed frames kept in memory, all streams of a reader together.
 pub const MEMORY_LIMIT_BYTES: usize = 128 * 1024 * 1024;
@@ -95,6 +99,12 @@ impl PackReader {
         let folder = folder.context(Kind::Bug, "preparing a folder")??;
         let supply = Supply::new(options, folder, tokio::runtime::Handle::current());
         Ok(PackReader { hold: Arc::new(Hold { supply: Arc::new(supply) }) })
+    }
+
+    /// Has `tell` hear of each pack of which no version is right; the first call counts.
+    pub fn when_damaged(&self, tell: WhenDamaged) {
+        // A second one is not told.
+        self.hold.supply.when_damaged.set(tell).ok();
     }
 
     /// Announces streams that will be read whole: packs are kept until the last of them has passed, and fetched once.

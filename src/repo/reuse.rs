@@ -3,6 +3,31 @@
 //! A host that cannot read packs cannot repack them. So waste and scatter are bounded when writing: what lies in
 //! a pack that is mostly dead, or in one small pack too many, counts as unknown and is written again.
 
+use std::collections::{HashMap, HashSet};
+
+use crate::id::PackId;
+
+/// Packs that a new snapshot may not refer to, however much of them is live.
+#[derive(Debug, Default)]
+pub struct Barred {
+    /// Those that void marks name, that were tampered with, or that are known to be damaged.
+    pub void: HashSet<PackId>,
+    /// What the store holds, with lengths: a pack that it does not hold as it was written is barred. None: not asked.
+    pub held: Option<HashMap<PackId, u64>>,
+}
+
+impl Barred {
+    /// Tells whether the store lacks the pack, or has it in another length.
+    pub fn lacks(&self, pack: &PackId, size_bytes: u64) -> bool {
+        self.held.as_ref().is_some_and(|held| held.get(pack) != Some(&size_bytes))
+    }
+
+    /// Tells whether a new snapshot may not refer to the pack.
+    pub fn bars(&self, pack: &PackId, size_bytes: u64) -> bool {
+        self.void.contains(pack) || self.lacks(pack, size_bytes)
+    }
+}
+
 /// A pack is known only if at least this share of what it held is live: one half.
 const LIVE_SHARE: u64 = 2;
 

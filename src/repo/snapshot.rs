@@ -4,6 +4,7 @@
 //! streams mean; bytes are the business of [`super::writer`] and [`super::reader`].
 
 mod commit;
+mod harm;
 mod read;
 mod write;
 

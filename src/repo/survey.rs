@@ -139,9 +139,10 @@ async fn packs(repo: &Repository, tenant: &TenantName) -> Result<BTreeMap<PackId
     Ok(packs)
 }
 
-type PackLists = (BTreeMap<SnapshotId, Vec<PackRef>>, Vec<(SnapshotId, Kind, String)>);
+pub(super) type PackLists = (BTreeMap<SnapshotId, Vec<PackRef>>, Vec<(SnapshotId, Kind, String)>);
 
-async fn pack_lists(repo: &Repository, snapshots: &[Committed]) -> PackLists {
+/// Fetches the pack lists of snapshots; those that do not come back as their receipts say are told apart.
+pub(super) async fn pack_lists(repo: &Repository, snapshots: &[Committed]) -> PackLists {
     let reads = futures::stream::iter(0..snapshots.len()).map(|n| async move {
         let committed = &snapshots[n];
         (committed.receipt.snapshot.clone(), read_packs(repo, committed).await)

@@ -7,7 +7,7 @@ mod assemble;
 mod ledger;
 mod stream;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +22,11 @@ use super::cache::{Cache, Contents, Next, Whose, union};
 use super::chunk::{DedupKey, Namer};
 use super::cutter::{self, Grain};
 use super::extent::PackRef;
+use super::reuse::Barred;
 use super::seal::VaultRecipient;
 use super::spool::Spool;
 use crate::error::{Context, Error, Kind, Result};
-use crate::id::{ComponentName, PackId, VaultId};
+use crate::id::{ComponentName, VaultId};
 use crate::monitor::SharedMonitor;
 use crate::store::SharedStore;
 
@@ -49,8 +50,8 @@ pub struct WriterOptions {
     pub cache_folder: PathBuf,
     /// Where sealed packs wait.
     pub spool: SpoolOptions,
-    /// Packs that void marks name: never reused.
-    pub void: HashSet<PackId>,
+    /// Packs that are never reused, whatever the cache knows of them.
+    pub barred: Barred,
     /// Forget all that the cache knows of chunks: everything is written anew.
     pub fresh: bool,
     /// Who hears of it. The writer counts `SourceBytes`, `NewBytes`, `StoredBytes` and `StoredPacks`.
@@ -78,6 +79,7 @@ pub struct Sealed {
 /// Writes the streams of one backup.
 pub struct BackupWriter {
     core: Arc<Core>,
+    remembered: Vec<PackRef>,
     /// The way into the pipeline and its last part; none once [`BackupWriter::finish`] was called.
     pipes: Option<Pipes>,
     assembler: Option<AbortOnDropHandle<Result<()>>>,
@@ -90,22 +92,24 @@ impl BackupWriter {
     ///
     /// [`Kind::Locked`] where another writer has the cache open. A damaged cache is told to the monitor and starts empty.
     pub async fn open(options: WriterOptions) -> Result<BackupWriter> {
-        let WriterOptions { store, pack_prefix, recipient, dedup_key, monitor, .. } = &options;
-        let whose = Whose { vault: options.vault.clone(), epoch: dedup_key.epoch() };
-        let (folder, void, fresh) = (options.cache_folder.clone(), options.void.clone(), options.fresh);
-        let opening = tokio::task::spawn_blocking(move || Cache::open(&folder, whose, &void, fresh));
+        let WriterOptions { store, pack_prefix, recipient, dedup_key, monitor, barred, .. } = options;
+        let whose = Whose { vault: options.vault, epoch: dedup_key.epoch() };
+        let (folder, fresh) = (options.cache_folder, options.fresh);
+        let opening = tokio::task::spawn_blocking(move || Cache::open(&folder, whose, &barred, fresh));
         let (cache, mut contents, problem) = opening.await.context(Kind::Bug, "opening the cache")??;
         if let Some(problem) = problem {
             monitor.problem(&problem);
         }
         // Under the cache's lock: nobody else's packs are in the spool.
-        let spool = Spool::open(&options.spool, Arc::clone(store), pack_prefix)?;
+        let spool = Spool::open(&options.spool, store, &pack_prefix)?;
+        let remembered =
+            contents.packs.iter().map(|p| PackRef { id: p.id, size_bytes: p.size_bytes }).collect();
         resolve(&cache, &mut contents, &spool).await?;
         let core = Arc::new(Core {
-            namer: Namer::new(dedup_key),
+            namer: Namer::new(&dedup_key),
             epoch: dedup_key.epoch(),
-            recipient: Arc::clone(recipient),
-            monitor: Arc::clone(monitor),
+            recipient,
+            monitor,
             cache,
             spool,
             ledger: SharedLedger::new(Ledger::new(contents)),
@@ -117,6 +121,7 @@ impl BackupWriter {
         let assembler = tokio::spawn(assemble::run(Arc::clone(&core), tickets));
         Ok(BackupWriter {
             core,
+            remembered,
             pipes: Some(pipes),
             assembler: Some(AbortOnDropHandle::new(assembler)),
             open: Arc::new(()),
@@ -126,6 +131,11 @@ impl BackupWriter {
     /// Returns the head that the last commit left in the cache.
     pub fn head(&self) -> Option<Head> {
         self.core.ledger.lock().contents.head
+    }
+
+    /// Returns the packs that the cache knew of when it was opened, those that may not be reused too.
+    pub fn remembered(&self) -> &[PackRef] {
+        &self.remembered
     }
 
     /// Tells whether this content needs not be read again; then [`StreamWriter::known`] takes it.
@@ -194,7 +204,7 @@ impl BackupWriter {
     ///
     /// Where a stream has not been dropped yet, its thread is not waited for, and the cache stays locked until it is.
     pub async fn abandon(self) {
-        let BackupWriter { core, pipes, assembler, open } = self;
+        let BackupWriter { core, pipes, assembler, open, .. } = self;
         drop(pipes);
         if let Some(assembler) = assembler {
             assembler.abort();

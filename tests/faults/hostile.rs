@@ -84,6 +84,7 @@ fn forge(scene: &Scene, list_too: bool) -> String {
             label: None,
             pinned_until: None,
             predecessor: history(&appliance, &tenant).await.unwrap().head(),
+            damaged: Default::default(),
             cache_folder: folder.path().join("cache"),
             spool: SpoolOptions {
                 folder: folder.path().join("spool"),

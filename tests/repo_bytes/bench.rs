@@ -69,7 +69,7 @@ impl Bench {
                 patience: self.patience,
                 uploads: 3,
             },
-            void: HashSet::new(),
+            barred: Default::default(),
             fresh: false,
             monitor,
         }

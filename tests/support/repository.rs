@@ -249,6 +249,7 @@ impl Bucket {
             label: None,
             pinned_until: None,
             predecessor: self.head.clone(),
+            damaged: Default::default(),
             cache_folder: self.folder.path().join("cache"),
             spool: SpoolOptions {
                 folder: self.folder.path().join("spool"),

@@ -13,7 +13,7 @@ use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId};
 use crate::ops::appliance::Appliance;
 use crate::ops::keys::vaults;
-use crate::ops::{state, tampered};
+use crate::ops::{damaged, state, tampered};
 use crate::repo;
 use crate::repo::extent::StreamRecord;
 use crate::repo::history::Seen;
@@ -76,6 +76,7 @@ impl<'a> Night<'a> {
             label: request.label.clone(),
             pinned_until: request.pinned_until,
             predecessor: seen.head.clone(),
+            damaged: damaged::remembered(&appliance.state, &tenant.name)?.into_keys().collect(),
             cache_folder: folder.join("cache"),
             spool: SpoolOptions {
                 folder: folder.join("spool"),
@@ -89,6 +90,7 @@ impl<'a> Night<'a> {
         .await?;
         tampered::remember(&appliance.state, &tenant.name, writer.tampered())?;
         warnings.extend(repo::tampered::told(writer.tampered()));
+        warnings.extend_from_slice(writer.warnings());
         Ok(Night {
             appliance,
             tenant,

@@ -16,18 +16,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{SnapshotId, TenantName};
+use crate::id::{ProofLevel, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::{pin, snapshots, state};
 use crate::repo::certificate::Role;
 use crate::repo::drill::{self, DrillOutcome};
-use crate::repo::history::Head;
+use crate::repo::history::{Head, History};
 use crate::repo::receipt::Committed;
 use crate::repo::survey::{self, Removed, Survey};
 use crate::repo::void::{self, NewMark};
 
 use plan::{Orders, Plan};
-use retention::{Candidate, Pin, Rules, decide};
+use retention::{Candidate, Pin, Rules, decide, doubted};
 
 /// What puts that were killed left half-done is removed after this time, by the store's clock.
 const HALF_DONE: Duration = Duration::from_secs(2 * 86_400);
@@ -92,6 +92,13 @@ pub fn refuse_without_role(appliance: &Appliance, tenants: &[TenantName]) -> Res
         })?;
     }
     Ok(())
+}
+
+/// Finds the receipts whose time does not fit the store's or the order of receipts, and says why each stops a prune.
+pub fn odd_times(history: &History) -> Vec<(SnapshotId, plan::Stop)> {
+    let candidate = |c: &Committed| candidate(c, false, None, Vec::new());
+    let odd = doubted(&history.snapshots.iter().map(candidate).collect::<Vec<_>>());
+    odd.iter().map(|d| d.snapshot.clone()).zip(plan::odd_times(&odd)).collect()
 }
 
 /// Carries a plan out: void mark, then receipts, then packs.
@@ -163,23 +170,30 @@ fn interruptible(appliance: &Appliance) -> Result<()> {
 }
 
 fn candidates(survey: &Survey, drills: &[DrillOutcome], pins: &BTreeMap<SnapshotId, Pin>) -> Vec<Candidate> {
-    let candidate = |c: &Committed| {
+    let of = |c: &Committed| {
         let r = &c.receipt;
         let passed = drills.iter().filter(|d| d.passed() && d.receipt == c.hash);
         let at_backup = r.pinned_until.map(|until| Pin { until, reason: "since its backup".to_owned() });
-        Candidate {
-            snapshot: r.snapshot.clone(),
-            sequence: r.sequence,
-            started: r.started,
-            finished: r.finished,
-            stored: c.stored,
-            whole: r.is_whole(),
-            intact: survey.is_intact(c),
-            proof: passed.filter_map(|d| d.level.parse().ok()).max(),
-            pins: at_backup.into_iter().chain(pins.get(&r.snapshot).cloned()).collect(),
-        }
+        let proof = passed.filter_map(|d| d.level.parse().ok()).max();
+        let pins = at_backup.into_iter().chain(pins.get(&r.snapshot).cloned()).collect();
+        candidate(c, survey.is_intact(c), proof, pins)
     };
-    survey.history.snapshots.iter().map(candidate).collect()
+    survey.history.snapshots.iter().map(of).collect()
+}
+
+fn candidate(c: &Committed, intact: bool, proof: Option<ProofLevel>, pins: Vec<Pin>) -> Candidate {
+    let r = &c.receipt;
+    Candidate {
+        snapshot: r.snapshot.clone(),
+        sequence: r.sequence,
+        started: r.started,
+        finished: r.finished,
+        stored: c.stored,
+        whole: r.is_whole(),
+        intact,
+        proof,
+        pins,
+    }
 }
 
 /// Returns the newest head that this machine has seen, by backups or by prunes.

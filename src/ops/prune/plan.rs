@@ -274,7 +274,7 @@ fn carry_out_orders(decisions: &mut [Decision], candidates: &[Candidate], orders
     stops
 }
 
-fn odd_times(decisions: &[Decision]) -> Vec<Stop> {
+pub(super) fn odd_times(decisions: &[Decision]) -> Vec<Stop> {
     let odd = |d: &Decision| {
         let fault = d.reasons.iter().find_map(|r| match r {
             Reason::FutureDated => Some("future-dated"),

@@ -168,6 +168,21 @@ pub fn decide(snapshots: &[Candidate], rules: Rules<'_>, now: Timestamp) -> Vec<
     decisions.collect()
 }
 
+/// Returns a decision to keep for each snapshot whose time is not to be believed, with that reason alone.
+pub fn doubted(snapshots: &[Candidate]) -> Vec<Decision> {
+    let mut all: Vec<&Candidate> = snapshots.iter().collect();
+    all.sort_by_key(|c| (c.sequence, c.snapshot.clone()));
+    let mut reasons = vec![Vec::new(); all.len()];
+    believed(&all, &mut reasons);
+    let decision = |(c, reasons): (&Candidate, Vec<Reason>)| Decision {
+        snapshot: c.snapshot.clone(),
+        sequence: c.sequence,
+        keep: true,
+        reasons,
+    };
+    all.into_iter().zip(reasons).filter(|(_, why)| !why.is_empty()).map(decision).collect()
+}
+
 /// Returns the places of those whose time is believed, oldest first.
 fn believed(all: &[&Candidate], reasons: &mut [Vec<Reason>]) -> Vec<usize> {
     let mut counted = Vec::new();

@@ -38,6 +38,10 @@ pub enum Wrong {
     Unverifiable,
     /// A receipt that came after the end which the operators signed for its host's key.
     Ended,
+    /// A receipt gives a time after that at which the store took it.
+    FutureDated,
+    /// A receipt gives a time before that of the one before it.
+    BackDated,
     /// It is of a later format.
     TooNew,
     /// A pack that was given up by a void mark, and older snapshots still need.
@@ -64,6 +68,8 @@ impl Wrong {
             Wrong::Unlinked => "unlinked",
             Wrong::Unverifiable => "unverifiable",
             Wrong::Ended => "ended",
+            Wrong::FutureDated => "future-dated",
+            Wrong::BackDated => "back-dated",
             Wrong::TooNew => "too-new",
             Wrong::GivenUp => "given-up",
             Wrong::Unfinished => "unfinished",
@@ -146,6 +152,8 @@ impl Finding {
                 | Wrong::Deleted
                 | Wrong::Unverifiable
                 | Wrong::Ended
+                | Wrong::FutureDated
+                | Wrong::BackDated
                 | Wrong::Unfinished
                 | Wrong::Unread
         )
@@ -160,7 +168,7 @@ impl Finding {
         match self.wrong {
             Wrong::Overwritten | Wrong::Deleted => format!("; {which} can still be read"),
             Wrong::Unread | Wrong::Unverifiable => format!("; nothing can be said of {which}"),
-            Wrong::Unfinished | Wrong::Ended => String::new(),
+            Wrong::Unfinished | Wrong::Ended | Wrong::FutureDated | Wrong::BackDated => String::new(),
             _ => format!("; {which} cannot be restored whole"),
         }
     }
@@ -187,6 +195,9 @@ impl Finding {
             }
             Wrong::Unverifiable => "see what is said of that certificate; prune stops until it is back",
             Wrong::Ended => "it counts for nothing, as the operators said",
+            Wrong::FutureDated | Wrong::BackDated => {
+                "a wrong clock, or an intruder: prune stops until it is gone, with `lifeboat prune --forget`"
+            }
             Wrong::TooNew => "use a newer lifeboat",
             Wrong::GivenUp => "newer snapshots do not need it, and pruning the older ones ends this",
             Wrong::Unfinished => "the next backup reuses what it left",

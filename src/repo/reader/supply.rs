@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -18,7 +18,7 @@ use super::folder::Folder;
 use super::opened::Opened;
 use super::shelf::{NeedId, Shelf, Step};
 use super::walk::Stop;
-use super::{ReaderOptions, clone_of};
+use super::{ReaderOptions, WhenDamaged, clone_of};
 use crate::error::{Error, Kind, Result};
 use crate::monitor::SharedMonitor;
 use crate::repo::extent::PackRef;
@@ -50,6 +50,8 @@ pub(super) struct Supply {
     monitor: SharedMonitor,
     runtime: Handle,
     folder: Arc<Folder>,
+    /// Told of each pack that no version of which is right.
+    pub when_damaged: OnceLock<WhenDamaged>,
     cancelled: CancellationToken,
     state: Mutex<State>,
     changed: Condvar,
@@ -89,6 +91,7 @@ impl Supply {
             monitor: options.monitor,
             runtime,
             folder: Arc::new(folder),
+            when_damaged: OnceLock::new(),
             cancelled: CancellationToken::new(),
             state: Mutex::new(State {
                 shelf: Shelf::new(sizes, options.folder_limit_bytes, options.fetches.clamp(1, 8)),
@@ -193,7 +196,13 @@ impl Supply {
     async fn fetch(&self, pack: u32) -> Result<()> {
         let key: Key = self.name(pack).parse()?;
         let pack = self.packs[pack as usize];
-        fetch(&*self.store, &key, pack, Some(&self.folder), &*self.monitor).await
+        let fetched = fetch(&*self.store, &key, pack, Some(&self.folder), &*self.monitor).await;
+        if let (Err(e), Some(tell)) = (&fetched, self.when_damaged.get())
+            && e.kind() == Kind::Damaged
+        {
+            tell(&pack.id, e);
+        }
+        fetched
     }
 
     fn ended(self: &Arc<Self>, pack: u32, result: Option<Result<()>>) {

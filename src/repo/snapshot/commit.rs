@@ -1,6 +1,6 @@
 //! Committing a snapshot: packs; manifest and pack list; signature; receipt. In this order and no other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 
@@ -13,54 +13,12 @@ use crate::repo::object;
 use crate::repo::receipt::{self, Committed, ComponentState, ObjectRef, PacksRef, Receipt};
 use crate::repo::renewal;
 use crate::repo::repository::whole_seconds;
-use crate::repo::tampered::{self, Tampered};
+use crate::repo::tampered;
 use crate::repo::void::VoidMarks;
 use crate::repo::writer::{BackupWriter, Sealed};
 use crate::store::Kept;
 
 use super::write::{Part, SnapshotOptions};
-
-/// What became of packs that are there already, without this host's doing.
-pub(super) struct Harm {
-    /// Packs that are not to be reused, but written anew.
-    pub unusable: HashSet<PackId>,
-    /// Those of them that are still kept, behind what somebody wrote or deleted.
-    pub tampered: Vec<Tampered>,
-}
-
-/// Finds packs that the store has lost since the snapshot before, and packs that somebody overwrote or deleted.
-pub(super) async fn harmed_packs(options: &SnapshotOptions, marks: &VoidMarks) -> Result<Harm> {
-    let SnapshotOptions { repo, tenant, .. } = options;
-    let kept = object::kept(&**repo.store(), &keys::packs(tenant)).await?;
-    let tampered = tampered::packs(&**repo.store(), tenant, &kept, &marks.packs).await?;
-    let there: HashSet<PackId> =
-        kept.versions.iter().filter_map(|e| keys::parse_pack(tenant, &e.key)).collect();
-    let lost: Vec<PackId> =
-        packs_before(options).await?.into_iter().filter(|id| !there.contains(id)).collect();
-    if let (false, Some(before)) = (lost.is_empty(), &options.predecessor) {
-        let what = format!("{} packs of snapshot {} are no longer in the store", lost.len(), before.snapshot);
-        options.monitor.problem(&Error::new(Kind::Damaged, what).hint("`lifeboat check` names what is lost"));
-    }
-    for what in tampered::told(&tampered) {
-        options.monitor.problem(&Error::new(Kind::Damaged, what).hint(
-            "somebody else has this host's store credential, or one like it; what is kept is still read, and written anew",
-        ));
-    }
-    let named = tampered.iter().filter_map(|t| keys::parse_pack(tenant, &t.object.parse().ok()?));
-    Ok(Harm { unusable: lost.into_iter().chain(named).collect(), tampered })
-}
-
-/// Returns the packs that the snapshot before needs, as far as its list can be read.
-async fn packs_before(options: &SnapshotOptions) -> Result<Vec<PackId>> {
-    let Some(before) = &options.predecessor else { return Ok(Vec::new()) };
-    let key = keys::snapshot(&options.tenant, &before.snapshot, SnapshotPart::PackList);
-    match object::get(&**options.repo.store(), &key, None, manifest::OBJECT_LIMIT).await {
-        Ok(bytes) => Ok(receipt::parse_pack_list(&bytes).unwrap_or_default()),
-        // What is lost there is found when this snapshot's own packs are looked for.
-        Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Damaged) => Ok(Vec::new()),
-        Err(e) => Err(e),
-    }
-}
 
 /// The steps of a commit.
 pub(super) struct Committing<'a> {
@@ -148,7 +106,7 @@ impl Committing<'_> {
                 Kind::Damaged,
                 format!("pack {} is not in the store as it was written", keys::pack(tenant, &lost.id)),
             )
-            .hint("run the backup again with --fresh; `lifeboat check` names what older snapshots lost"));
+            .hint("run the backup again: it writes what that pack held anew, and names the snapshots that lost it"));
         }
         drop(there);
         Ok((marks.highest, kept))

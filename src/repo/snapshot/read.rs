@@ -11,7 +11,7 @@ use crate::repo::extent::{PackRef, StreamRecord};
 use crate::repo::keys::{self, SnapshotPart};
 use crate::repo::manifest::{self, ComponentRecord, Header, Manifest, State};
 use crate::repo::object;
-use crate::repo::reader::{MEMORY_LIMIT_BYTES, PackReader, ReaderOptions, StreamReader};
+use crate::repo::reader::{MEMORY_LIMIT_BYTES, PackReader, ReaderOptions, StreamReader, WhenDamaged};
 use crate::repo::receipt::{self, Committed, ObjectRef, Receipt};
 use crate::repo::repository::Repository;
 use crate::repo::vault::{VaultKey, load_wraps};
@@ -175,6 +175,11 @@ impl SnapshotReader {
                 format!("{component} of snapshot {} has no stream {stream:?}", self.manifest.header.snapshot);
             Error::new(Kind::NotFound, what)
         })
+    }
+
+    /// Has `tell` hear of each pack that turns out damaged; see [`PackReader::when_damaged`].
+    pub fn when_damaged(&self, tell: WhenDamaged) {
+        self.packs.when_damaged(tell);
     }
 
     /// Announces which streams will be read whole, so that each pack is fetched once.

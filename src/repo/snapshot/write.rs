@@ -1,12 +1,13 @@
 //! Writing a snapshot: packs, manifest and pack list, signature, receipt.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
 use crate::error::{Error, Kind, Result};
-use crate::id::{ComponentName, HostName, SnapshotId, TenantName};
+use crate::id::{ComponentName, HostName, PackId, SnapshotId, TenantName};
 use crate::monitor::SharedMonitor;
 use crate::repo::certificate::{Role, Trust};
 use crate::repo::chunk::DedupKey;
@@ -17,13 +18,15 @@ use crate::repo::keys;
 use crate::repo::manifest::{ComponentRecord, State};
 use crate::repo::receipt::{Committed, Trigger};
 use crate::repo::repository::{Repository, whole_seconds};
+use crate::repo::reuse::Barred;
 use crate::repo::sign::SigningKey;
 use crate::repo::tampered::Tampered;
 use crate::repo::vault::Vault;
 use crate::repo::void::VoidMarks;
 use crate::repo::writer::{self, BackupWriter, SegmentKey, SpoolOptions, StreamWriter, WriterOptions};
 
-use super::commit::{Committing, harmed_packs};
+use super::commit::Committing;
+use super::harm::{self, Holdings};
 
 /// How many names of what a component lacks stand in the manifest; the rest is counted.
 const LACKS_NAMED: usize = 1000;
@@ -56,6 +59,8 @@ pub struct SnapshotOptions {
     pub pinned_until: Option<Timestamp>,
     /// The receipt before it.
     pub predecessor: Option<Head>,
+    /// Packs that were found damaged since: nothing new relies on them.
+    pub damaged: HashSet<PackId>,
     /// A folder for this tenant's cache alone.
     pub cache_folder: PathBuf,
     /// Where sealed packs wait.
@@ -72,6 +77,7 @@ pub struct SnapshotWriter {
     certificate: u32,
     marks: VoidMarks,
     tampered: Vec<Tampered>,
+    warnings: Vec<String>,
     packs: Arc<BackupWriter>,
     parts: Arc<Mutex<Vec<Part>>>,
 }
@@ -107,9 +113,7 @@ impl SnapshotWriter {
         }
         let certificate = certificate.number;
         let marks = VoidMarks::load(repo, trust, tenant).await?;
-        let mut void = marks.packs.clone();
-        let harm = harmed_packs(&options, &marks).await?;
-        void.extend(harm.unusable);
+        let holdings = Holdings::look(&options, &marks).await?;
         let packs = BackupWriter::open(WriterOptions {
             store: Arc::clone(repo.store()),
             pack_prefix: keys::packs(tenant),
@@ -118,16 +122,19 @@ impl SnapshotWriter {
             dedup_key: options.dedup_key.clone(),
             cache_folder: options.cache_folder.clone(),
             spool: options.spool.clone(),
-            void,
+            barred: Barred { void: holdings.unusable(&options, &marks), held: Some(holdings.held.clone()) },
             fresh: options.fresh,
             monitor: Arc::clone(&options.monitor),
         })
         .await?;
+        let mut warnings = holdings.lost(&options, &marks, packs.head(), packs.remembered()).await?;
+        warnings.extend(harm::put_back_wraps(&options).await?);
         Ok(SnapshotWriter {
             options,
             certificate,
             marks,
-            tampered: harm.tampered,
+            tampered: holdings.tampered,
+            warnings,
             packs: Arc::new(packs),
             parts: Arc::default(),
         })
@@ -136,6 +143,11 @@ impl SnapshotWriter {
     /// Returns the packs that were found overwritten or deleted when the snapshot was begun.
     pub fn tampered(&self) -> &[Tampered] {
         &self.tampered
+    }
+
+    /// Returns what was lost before the snapshot was begun, each a sentence: packs that older snapshots need, and wraps.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Tells whether this content needs not be read again; see [`BackupWriter::knows`].
