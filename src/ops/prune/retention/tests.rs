@@ -175,6 +175,8 @@ fn a_time_that_cannot_be_is_kept_and_never_counted() {
     assert_eq!(kept, [1, 31, 41, 58, 59, 60]);
     assert_eq!(reasons_of(&all, &nothing(), now, 31), [Reason::FutureDated]);
     assert_eq!(reasons_of(&all, &nothing(), now, 41), [Reason::BackDated]);
+    let doubted: Vec<_> = doubted(&all).into_iter().map(|d| (d.sequence, d.reasons)).collect();
+    assert_eq!(doubted, [(31, vec![Reason::FutureDated]), (41, vec![Reason::BackDated])]);
     // A minute of difference between two machines is none.
     all[30] = candidate(31, 30 * DAY);
     all[30].stored = all[30].started - SignedDuration::from_mins(1);
