@@ -1,6 +1,5 @@
 //! One tenant's packs on a store in a folder: what the tests of the byte pipeline start from.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

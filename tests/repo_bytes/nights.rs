@@ -245,7 +245,7 @@ async fn a_voided_pack_is_written_anew() {
     let content = noise(11, 2 << 20);
     let first = bench.night(&[(Files, Grain::Files, &content)]).await;
     let mut options = bench.options(Arc::new(Recorder::default()));
-    options.void = first.sealed.packs.iter().map(|p| p.id).collect();
+    options.barred.void = first.sealed.packs.iter().map(|p| p.id).collect();
     let mut writer = BackupWriter::open(options).await.unwrap();
     write(&writer, Files, Grain::Files, &content).await.unwrap();
     let sealed = writer.finish().await.unwrap();
