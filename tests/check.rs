@@ -339,6 +339,7 @@ async fn a_copy_is_repaired_from_the_store_in_the_same_way() {
     let state = tempfile::tempdir().unwrap();
     let store = second::folder(world.second.path()).await;
     let mut machine = second::machine(store, state.path(), &world.bucket).await;
+    machine.state = machine.state.of_copy();
     let found = second::words(&second::checked(&machine).await);
     assert_eq!(found, [("swapped".to_owned(), world.key(&pack))]);
     let repair = second::repair(&mut machine, Some(&world.bucket.repo), None).await;
