@@ -382,9 +382,12 @@ async fn from_a_real_bucket_every_version_goes() {
         let mut world = World::of(Bucket::on(store).await, 17).await;
         let all = world.bucket.store.versions(&keys::packs(&tenant())).await.unwrap();
         // An intruder wrote over a pack, and put a delete marker on another: both go with all that is under their names.
-        let again: Body = b"x".to_vec().into();
-        world.bucket.store.put(&all[1].key, again, PutMode::Replace).await.unwrap();
-        world.bucket.store.delete(&all[2].key, None).await.unwrap();
+        // Where no versions are kept they would be lost, and with them too many snapshots to prune any.
+        if versioned {
+            let again: Body = b"x".to_vec().into();
+            world.bucket.store.put(&all[1].key, again, PutMode::Replace).await.unwrap();
+            world.bucket.store.delete(&all[2].key, None).await.unwrap();
+        }
         let mut gone = 0;
         for _ in 0..3 {
             let (plan, done) = world.prune().await;
