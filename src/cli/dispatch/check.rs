@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::read::nothing_to_say;
 use super::{Call, DONE};
 use crate::cli::args::CheckArgs;
 use crate::cli::ask;
 use crate::cli::render::Rendered;
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, counted};
 use crate::id::RepositoryId;
 use crate::ops::check::verified::Verified;
 use crate::ops::check::{self, Extent, Fault, ReadData, TenantCheck};
@@ -39,6 +40,7 @@ pub(super) async fn run(call: &Call<'_>, args: &CheckArgs) -> Result<u8> {
     for tenant in &checked.tenants {
         call.output.result(&OfTenant(tenant));
     }
+    nothing_to_say(call, checked.tenants.len());
     Ok(if checked.is_bad() { Kind::CheckFailed.exit_code() } else { DONE })
 }
 
@@ -58,7 +60,7 @@ impl Rendered for OfTenant<'_> {
             _ if t.snapshots == 0 => "no snapshot to check",
             _ => "FAULTS FOUND",
         };
-        let mut text = format!("{}: {} snapshots, {reached}\n", t.tenant, t.snapshots);
+        let mut text = format!("{}: {}, {reached}\n", t.tenant, counted(t.snapshots, "snapshot"));
         if t.given_up > 0 {
             text.push_str(&format!("  {} of them are not whole any more: packs were given up\n", t.given_up));
         }

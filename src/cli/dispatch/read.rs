@@ -92,7 +92,7 @@ impl Rendered for NoTenant {
     }
 }
 
-fn nothing_to_say(call: &Call<'_>, tenants: usize) {
+pub(super) fn nothing_to_say(call: &Call<'_>, tenants: usize) {
     if tenants == 0 {
         call.output.result(&NoTenant { tenants: [] });
     }
