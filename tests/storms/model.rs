@@ -177,9 +177,12 @@ impl World {
 }
 
 /// Tells whether a check names a snapshot, or, of one whose receipt is gone, that something is missing.
+///
+/// Where the store never kept the newest receipt, the next night says that the store was set back and takes its number: from
+/// then on a check names the snapshot as one that was never committed, which is no alarm.
 fn names(faults: &[check::Fault], snapshot: &SnapshotId, is_there: bool) -> bool {
-    let of_it = |f: &check::Fault| f.alarm && f.snapshot.as_ref() == Some(snapshot);
-    let lacks = |f: &check::Fault| f.alarm && f.snapshot.is_none();
+    let of_it = |f: &check::Fault| (f.alarm || !is_there) && f.snapshots.contains(snapshot);
+    let lacks = |f: &check::Fault| f.alarm && f.snapshots.is_empty();
     faults.iter().any(|f| of_it(f) || !is_there && lacks(f))
 }
 
