@@ -17,6 +17,7 @@
 
 pub mod error;
 pub mod id;
+pub mod lock;
 pub mod monitor;
 
 pub mod config;

@@ -152,21 +152,25 @@ fn damage_in_the_store_is_found_and_never_restored() {
     let tenant = TestTenant::start("damage");
     tenant.create_sample();
     let host = TestHost::with_folder();
-    host.add_tenant("t", &tenant);
+    host.add_tenant("damaged", &tenant);
     host.init("here");
-    host.run(&["backup", "t"]).expect(0);
+    host.run(&["backup", "damaged"]).expect(0);
     host.run(&["check", "--read-data"]).expect(0);
 
-    let pack = packs(&host, "t").into_iter().max_by_key(|p| fs::metadata(p).unwrap().len()).unwrap();
+    let pack = packs(&host, "damaged").into_iter().max_by_key(|p| fs::metadata(p).unwrap().len()).unwrap();
     let whole = fs::read(&pack).unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() / 2] ^= 1;
     fs::write(&pack, &flipped).unwrap();
     let said = host.run(&["check", "--read-data"]).expect(4);
     assert!(said.out.contains("damaged"), "{}", said.out);
-    let said = host.run(&["drill", "t"]);
+    let said = host.run(&["drill", "damaged"]);
     assert_ne!(said.code, 0, "{}", said.out);
-    assert_eq!(docker(&["ps", "-aq", "--filter", "name=lifeboat-drill-"]), "", "the drill left containers");
+    assert_eq!(
+        docker(&["ps", "-aq", "--filter", "name=lifeboat-drill-damaged-"]),
+        "",
+        "the drill left containers"
+    );
 
     fs::remove_file(&pack).unwrap();
     let said = host.run(&["check"]).expect(4);
@@ -174,7 +178,7 @@ fn damage_in_the_store_is_found_and_never_restored() {
     fs::write(&pack, &whole).unwrap();
     host.run(&["check", "--read-data"]).expect(0);
 
-    let receipts = host.path("store/tenants/t/snapshots");
+    let receipts = host.path("store/tenants/damaged/snapshots");
     let receipt =
         files_below(&receipts).into_iter().find(|p| p.extension().is_some_and(|e| e == "json")).unwrap();
     let text = fs::read_to_string(&receipt).unwrap();
@@ -185,5 +189,5 @@ fn damage_in_the_store_is_found_and_never_restored() {
         "{}",
         said.out
     );
-    host.run_unlocked(&["restore", "t", "--dry-run"]).expect(4);
+    host.run_unlocked(&["restore", "damaged", "--dry-run"]).expect(4);
 }

@@ -205,15 +205,11 @@ impl State {
             .write(true)
             .open(&path)
             .context(Kind::Io, path.display())?;
-        match file.try_lock() {
-            Ok(()) => Ok(TenantLock { _file: file }),
-            Err(fs::TryLockError::WouldBlock) => {
-                Err(Error::new(Kind::Locked, format!("tenant {tenant}: another lifeboat works on it")).hint(
-                    "wait for it to end: `ps -C lifeboat -o pid,lstart,args` shows what runs on this host",
-                ))
-            }
-            Err(fs::TryLockError::Error(e)) => Err(e).context(Kind::Io, path.display()),
+        if crate::lock::exclusive(&file).context(Kind::Io, path.display())? {
+            return Ok(TenantLock { _file: file });
         }
+        Err(Error::new(Kind::Locked, format!("tenant {tenant}: another lifeboat works on it"))
+            .hint("wait for it to end: `ps -C lifeboat -o pid,lstart,args` shows what runs on this host"))
     }
 }
 

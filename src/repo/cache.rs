@@ -9,7 +9,7 @@ pub mod journal;
 pub mod record;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -170,12 +170,11 @@ fn lock(folder: &Path) -> Result<File> {
     let path = folder.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = file.context(Kind::Io, context())?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(Kind::Locked, format!("{} is in use", context()))
-            .hint("another backup of this tenant runs on this host")),
-        Err(TryLockError::Error(e)) => Err(Error::new(Kind::Io, context()).caused_by(e)),
+    if crate::lock::exclusive(&file).context(Kind::Io, context())? {
+        return Ok(file);
     }
+    Err(Error::new(Kind::Locked, format!("{} is in use", context()))
+        .hint("another backup of this tenant runs on this host"))
 }
 
 fn start(folder: &Path, whose: &Whose, head: Option<Head>) -> Result<Journal> {

@@ -241,14 +241,11 @@ fn lock(state_dir: &Path) -> Result<File> {
     let what = format!("lock {}", path.display());
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).open(&path).context(Kind::Io, &what)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::new(Kind::Locked, "another `lifeboat serve` runs on this host")
-                .hint("`systemctl status lifeboat` shows it"))
-        }
-        Err(TryLockError::Error(e)) => Err(e).context(Kind::Io, what),
+    if crate::lock::exclusive(&file).context(Kind::Io, what)? {
+        return Ok(file);
     }
+    Err(Error::new(Kind::Locked, "another `lifeboat serve` runs on this host")
+        .hint("`systemctl status lifeboat` shows it"))
 }
 
 fn read(path: &Path) -> Result<Runs> {
