@@ -20,7 +20,7 @@ use support::clock::{HandClock, ear, soon};
 use support::host::TestHost;
 use support::seaweed::Seaweed;
 use support::tenant::TestTenant;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
 const SCHEDULE: &str = "[targets]\nrpo = \"60d\"\n[schedule]\nat = \"02:00\"\ntimezone = \"UTC\"\ncatch_up = \
@@ -43,6 +43,10 @@ impl Days {
         format!("{}T{time}:00Z", self.0 + days.days())
     }
 }
+
+/// One service at a time: the drills of a clock in the past have labels that ran out long ago, and a service that starts
+/// by this machine's clock removes what such labels are on.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 struct Running {
     desk: Arc<Desk>,
@@ -141,6 +145,7 @@ fn two_tenants(policy: &str, more: &str) -> (TestHost, [TestTenant; 2]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_week_of_the_service_backs_up_drills_catches_up_and_tells_of_a_failed_night() {
+    let _alone = ALONE.lock().await;
     let (address, mut heard) = ear().await;
     let (host, [byrne, _dickinson]) =
         two_tenants(&format!("{SCHEDULE}{DRILLS}"), &format!("[notify]\nwebhook = \"{address}/hook\"\n"));
@@ -235,6 +240,7 @@ impl Drop for Serving {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_whose_process_is_killed_makes_up_for_the_night_exactly_once() {
+    let _alone = ALONE.lock().await;
     let (host, tenants) = two_tenants(SCHEDULE, "");
     // A service saw the tenants days ago and went: the real one, by this machine's clock, has nights to make up for.
     let days = Days::past();
