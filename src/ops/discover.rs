@@ -14,13 +14,51 @@ pub struct Proposal {
 
 /// Looks at Docker's compose projects; with `only`, at one.
 pub async fn discover(only: Option<&str>) -> Result<Vec<Proposal>> {
-    let projects = Docker::connect().await?.discover().await?;
-    let chosen = projects.iter().filter(|p| !p.name.is_empty() && only.is_none_or(|o| o == p.name));
-    Ok(chosen.filter_map(proposal).collect())
+    let docker = Docker::connect().await?;
+    let projects = docker.discover().await?;
+    let mut proposals = Vec::new();
+    for project in projects.iter().filter(|p| !p.name.is_empty() && only.is_none_or(|o| o == p.name)) {
+        let sites = sites(&docker, project).await;
+        proposals.extend(proposal(project, &sites));
+    }
+    Ok(proposals)
+}
+
+/// Returns the names of the sites in a project's bench, as far as this host may look.
+///
+/// None where it may not, or where there is none yet: a proposal is read by a person before it counts.
+async fn sites(docker: &Docker, project: &Project) -> Vec<String> {
+    for container in &project.containers {
+        let Some(path) = sites_target(&container.spec) else { continue };
+        let Ok(folder) = docker.host_path_of(&container.spec.name, &path).await else { continue };
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        let is_site = |e: &std::fs::DirEntry| e.path().join("site_config.json").is_file();
+        let names = entries.flatten().filter(is_site).filter_map(|e| e.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        return names;
+    }
+    Vec::new()
+}
+
+/// Returns the line that names the site, and what there is to say about it.
+fn site_line(project: &Project, sites: &[String]) -> String {
+    match sites {
+        [site] => format!("site = {}\n", quoted(site)),
+        [site, others @ ..] => format!(
+            "site = {}  # this bench also has {}: each is a tenant with a file of its own\n",
+            quoted(site),
+            others.join(", ")
+        ),
+        [] => format!(
+            "site = {}  # check: the name of the site's folder below sites/\n",
+            quoted(site_of(project).as_deref().unwrap_or("erp.example.com"))
+        ),
+    }
 }
 
 /// Proposes a file for a project that has a MariaDB.
-fn proposal(project: &Project) -> Option<Proposal> {
+fn proposal(project: &Project, sites: &[String]) -> Option<Proposal> {
     let find = |test: &dyn Fn(&str, &ContainerSpec) -> bool| {
         project.containers.iter().find(|c| test(&c.service, &c.spec)).map(|c| c.spec.name.clone())
     };
@@ -29,10 +67,10 @@ fn proposal(project: &Project) -> Option<Proposal> {
     let queue = find(&|service, spec| is_redis(service, spec) && service.contains("queue"));
     let app = project.containers.iter().find(|c| sites_target(&c.spec).is_some());
     let mut file = format!(
-        "# Proposed by `lifeboat discover` for compose project {}.\npolicy = \"nightly\"\n\
-         site = \"{}\"  # check: the name of the site's folder below sites/\n\n[database]\ncontainer = {}\n",
+        "# Proposed by `lifeboat discover` for compose project {}.\npolicy = \"nightly\"\n{}\n[database]\n\
+         container = {}\n",
         project.name,
-        site_of(project).unwrap_or_else(|| "erp.example.com".to_owned()),
+        site_line(project, sites),
         quoted(&database)
     );
     for (section, container) in [("redis_cache", cache), ("redis_queue", queue)] {

@@ -66,8 +66,12 @@ impl Rendered for FoundTenant {
 pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8> {
     let found = discover::discover(args.project.as_deref()).await?;
     if found.is_empty() {
-        return Err(Error::new(Kind::NotFound, "Docker runs no compose project with a MariaDB here")
-            .hint("containers of a tenant are found by their compose labels; see docs/configuration.md"));
+        let which = args.project.as_ref().map_or("with".to_owned(), |name| format!("{name}, with"));
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("Docker has no compose project {which} a MariaDB here"),
+        )
+        .hint("containers of a tenant are found by their compose labels; see docs/configuration.md"));
     }
     for tenant in found {
         call.output.result(&FoundTenant { project: tenant.project, file: tenant.file });
