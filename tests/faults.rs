@@ -14,3 +14,5 @@ mod scene;
 mod signals;
 #[path = "faults/store.rs"]
 mod store;
+#[path = "faults/throttled.rs"]
+mod throttled;

@@ -32,7 +32,12 @@ async fn store(endpoint: &str, bucket: &str) -> SharedStore {
 }
 
 fn around() -> Surroundings {
-    Surroundings { clock: Arc::new(Timestamp::now), monitor: Arc::new(Silent), stop: Default::default() }
+    Surroundings {
+        clock: Arc::new(Timestamp::now),
+        monitor: Arc::new(Silent),
+        stop: Default::default(),
+        lines: Default::default(),
+    }
 }
 
 async fn probe(store: &SharedStore) -> Probed {

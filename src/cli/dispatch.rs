@@ -29,6 +29,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::monitor::{SharedMonitor, Silent};
 use crate::ops::appliance::{Appliance, Surroundings, unless_stopped};
+use crate::store::Lines;
 
 /// The exit code of an outcome that is not an error.
 pub(super) const DONE: u8 = 0;
@@ -84,7 +85,8 @@ impl Call<'_> {
             self.output.beside(terminal.bar());
             Arc::new(terminal)
         };
-        Surroundings { clock: Arc::new(Timestamp::now), monitor, stop: self.stop.clone() }
+        let lines = Lines::default();
+        Surroundings { clock: Arc::new(Timestamp::now), monitor, stop: self.stop.clone(), lines }
     }
 
     /// Opens the repository of this host.

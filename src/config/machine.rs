@@ -4,12 +4,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::check::{Checker, absolute, not_empty, one_of};
 use super::raw;
 use super::secret::SecretUrl;
 use super::store::{self, Credentials, StoreAddress, StoreConfig};
-use super::units::{Size, size};
+use super::units::{Size, size, some_time};
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, Sha256};
 
@@ -28,6 +29,8 @@ pub struct Machine {
     pub operators: Vec<String>,
     /// How much sealed data may wait for the store on disk.
     pub spool_size: Size,
+    /// How long a component waits for room there before it fails.
+    pub spool_wait: Duration,
     /// How much sealed data a restore may keep on disk.
     pub restore_cache_size: Size,
     /// Where drills run.
@@ -120,6 +123,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
             .unwrap_or_else(|| "/var/lib/lifeboat".into()),
         pin: c.parse("repository.pin", &raw.repository.pin, |t| t.parse()),
         spool_size: c.parse("spool.size", &raw.spool.size, at_least_one_pack).unwrap_or(Size(4 << 30)),
+        spool_wait: c.parse("spool.wait", &raw.spool.wait, some_time).unwrap_or(Duration::from_secs(15 * 60)),
         restore_cache_size: c
             .parse("restore.cache", &raw.restore.cache, at_least_one_pack)
             .unwrap_or(Size(2 << 30)),

@@ -11,7 +11,7 @@ use serde_spanned::Spanned;
 
 use super::check::{Checker, not_empty, one_of};
 use super::raw::{self, OneOrMore};
-use super::units::{Rate, duration, rate, time_of_day, weekday};
+use super::units::{Rate, duration, rate, some_time, time_of_day, weekday};
 use crate::error::{Error, Kind, Result};
 use crate::id::ProofLevel;
 
@@ -189,13 +189,6 @@ pub(super) fn check(name: &str, raw: &raw::Policy, zone: &TimeZone, c: &mut Chec
         c.fault(s.jitter.as_ref().map(Spanned::span).as_ref(), "schedule.jitter", &error);
     }
     policy
-}
-
-fn some_time(text: &str) -> Result<Duration> {
-    match duration(text)? {
-        Duration::ZERO => Err(Error::new(Kind::Config, "no time at all")),
-        some => Ok(some),
-    }
 }
 
 fn time_zone(text: &str, of_host: &TimeZone) -> Result<TimeZone> {

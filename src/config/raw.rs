@@ -71,7 +71,7 @@ raw_tables! {
         after_backup: Option<Spanned<bool>>,
     }
     Operators { recipients: Texts }
-    Spool { size: Text }
+    Spool { size: Text, wait: Text }
     Restore { cache: Text }
     Drills { run: Text, identity_file: Text }
     Notify {

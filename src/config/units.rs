@@ -70,6 +70,14 @@ pub fn duration(text: &str) -> Result<Duration> {
     Duration::try_from(signed).map_err(|_| fault())
 }
 
+/// Parses a span of time that is not empty.
+pub fn some_time(text: &str) -> Result<Duration> {
+    match duration(text)? {
+        Duration::ZERO => Err(Error::new(Kind::Config, "no time at all")),
+        some => Ok(some),
+    }
+}
+
 /// Parses a time of day, `02:00`.
 pub fn time_of_day(text: &str) -> Result<Time> {
     let fault = || wrong(text, "a time of day", "write it as 02:00, from 00:00 to 23:59");

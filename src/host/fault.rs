@@ -8,7 +8,7 @@ use crate::error::{Error, Kind};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-const START_DOCKER: &str = "start docker, or set DOCKER_HOST to the daemon's address";
+const START_DOCKER: &str = "start docker, or name the daemon in [docker] host or DOCKER_HOST";
 
 /// Returns the error of a daemon that cannot be reached at all.
 pub(super) fn unreachable(cause: Cause) -> Error {

@@ -50,13 +50,24 @@ impl Docker {
     ///
     /// Fails with [`Kind::Host`] where no daemon answers, [`Kind::Denied`] where the socket may not be opened.
     pub async fn connect() -> Result<Docker> {
-        let client = bollard::Docker::connect_with_local_defaults()
-            .map_err(|e| fault::unreachable(e.into()))?
-            .with_timeout(CALL_LIMIT);
+        Docker::connect_to(None).await
+    }
+
+    /// The same for the daemon at `host`, `unix:///…`, `tcp://…` or `http://…`; with none, as [`Docker::connect`].
+    pub async fn connect_to(host: Option<&str>) -> Result<Docker> {
+        let at = |e: Error| match host {
+            Some(host) => e.in_context(host),
+            None => e,
+        };
+        let connected = match host {
+            Some(host) => bollard::Docker::connect_with_host(host),
+            None => bollard::Docker::connect_with_local_defaults(),
+        };
+        let client = connected.map_err(|e| at(fault::unreachable(e.into())))?.with_timeout(CALL_LIMIT);
         let client = tokio::time::timeout(CALL_LIMIT, client.negotiate_version())
             .await
-            .map_err(|e| fault::unreachable(e.into()))?
-            .map_err(|e| fault::unreachable(e.into()))?;
+            .map_err(|e| at(fault::unreachable(e.into())))?
+            .map_err(|e| at(fault::unreachable(e.into())))?;
         Ok(Docker { client, pending: pending::Pending::default() })
     }
 

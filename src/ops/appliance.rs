@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DrillPlace, Machine, unknown_tenant};
 use crate::error::{Context, Error, Kind, Result};
+use crate::host::Docker;
 use crate::id::TenantName;
 use crate::monitor::SharedMonitor;
 use crate::ops::kit::Kit;
@@ -23,7 +24,7 @@ use crate::repo::chunk::DedupKey;
 use crate::repo::repository::Repository;
 use crate::repo::sign::SigningKey;
 use crate::repo::vault::Vault;
-use crate::store::{SharedStore, Store};
+use crate::store::{Lines, SharedStore, Store};
 
 /// Tells the time; passed in, so that tests and simulations own it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -37,6 +38,8 @@ pub struct Surroundings {
     pub monitor: SharedMonitor,
     /// Cancelled when the work should end.
     pub stop: CancellationToken,
+    /// What is sent and fetched by all who share it, each line within its limit.
+    pub lines: Lines,
 }
 
 impl std::fmt::Debug for Surroundings {
@@ -79,13 +82,13 @@ pub struct Appliance {
 impl Appliance {
     /// Opens the repository that this host was made a member of by `init`.
     pub async fn open(config: Config, around: Surroundings) -> Result<Appliance> {
-        let store = place::open(&config.machine).await?;
+        let store = place::open(&config.machine, &around.lines).await?;
         Appliance::open_on(store, config, around).await
     }
 
     /// The same, with the store's credential that prune has for itself.
     pub async fn open_to_prune(config: Config, around: Surroundings) -> Result<Appliance> {
-        let store = place::open_to_prune(&config.machine).await?;
+        let store = place::open_to_prune(&config.machine, &around.lines).await?;
         Appliance::open_on(store, config, around).await
     }
 
@@ -97,7 +100,7 @@ impl Appliance {
             return Err(Error::new(Kind::Config, "no second store is configured")
                 .hint("write [copy] url = \"s3://…\" into lifeboat.toml, then `lifeboat copy`"));
         };
-        let store = place::open_copy(&copy.store, false).await?;
+        let store = place::open_copy(&copy.store, false, &around.lines).await?;
         let mut appliance = Appliance::open_on(store, config, around).await?;
         appliance.state = appliance.state.of_copy();
         Ok(appliance)
@@ -161,6 +164,11 @@ impl Appliance {
         let repo = Repository::open(place::open_from_kit(&place).await?, Some(kit.pin)).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })
+    }
+
+    /// Connects to the Docker daemon of this host.
+    pub async fn docker(&self) -> Result<Docker> {
+        Docker::connect_to(self.config.machine.docker_host.as_deref()).await
     }
 
     /// Returns the store.

@@ -103,7 +103,7 @@ impl<'a> Copying<'a> {
         let written = appliance.state.copy_folder()?.join("written.json");
         let address = place::of_store(&copy.store).address.to_string();
         let before = state::read_json::<Written>(&written)?.is_some_and(|w| w.address == address);
-        let to = place::open_copy(&copy.store, !before || anew).await?;
+        let to = place::open_copy(&copy.store, !before || anew, &appliance.around.lines).await?;
         Copying::into(appliance, to, before && !anew, dry_run).await
     }
 

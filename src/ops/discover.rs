@@ -12,9 +12,9 @@ pub struct Proposal {
     pub file: String,
 }
 
-/// Looks at Docker's compose projects; with `only`, at one.
-pub async fn discover(only: Option<&str>) -> Result<Vec<Proposal>> {
-    let docker = Docker::connect().await?;
+/// Looks at the compose projects of the Docker daemon at `host`, or at the default one; with `only`, at one.
+pub async fn discover(host: Option<&str>, only: Option<&str>) -> Result<Vec<Proposal>> {
+    let docker = Docker::connect_to(host).await?;
     let projects = docker.discover().await?;
     let mut proposals = Vec::new();
     for project in projects.iter().filter(|p| !p.name.is_empty() && only.is_none_or(|o| o == p.name)) {

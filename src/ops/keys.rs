@@ -21,6 +21,7 @@ use crate::ops::state::{Membership, State};
 use crate::repo::age_file::Identities;
 use crate::repo::repository::Repository;
 use crate::repo::vault::Wrap;
+use crate::store::Lines;
 
 /// All keys of a repository, without any secret.
 #[derive(Debug, Serialize)]
@@ -145,7 +146,8 @@ async fn vault_lines(appliance: &Appliance, identities: Option<&Identities>) -> 
 
 /// Opens the repository a kit describes and makes this host remember it, if it does not yet.
 pub async fn join(config: &Config, state: &State, kit: &Kit) -> Result<Repository> {
-    let repo = Repository::open(place::open(&config.machine).await?, Some(kit.pin)).await?;
+    let repo =
+        Repository::open(place::open(&config.machine, &Lines::default()).await?, Some(kit.pin)).await?;
     match state.membership()? {
         Some(m) if m.pin != kit.pin => Err(Error::new(
             Kind::Conflict,

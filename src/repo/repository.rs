@@ -141,6 +141,12 @@ impl Repository {
         &self.store
     }
 
+    /// Returns the same repository, through another way into its store.
+    #[must_use]
+    pub fn through(&self, store: SharedStore) -> Repository {
+        Repository { store, ..self.clone() }
+    }
+
     /// Returns the same repository, through a store that locks what is stored.
     #[must_use]
     pub fn locking(&self, locks: Arc<LockedStore>) -> Repository {

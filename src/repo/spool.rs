@@ -1,7 +1,7 @@
 //! Sealed packs wait here for the store, as ciphertext, in a folder of bounded size.
 //!
-//! Owns the folder, the room in it and the puts. The source of a backup is slowed only when the folder is full.
-//! Knows nothing of what is in a pack.
+//! Owns the folder, the room in it and the puts. The source of a backup is slowed only when the folder is full, and given up
+//! when that lasts. Knows nothing of what is in a pack.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use bytesize::ByteSize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::extent::PackRef;
 use crate::error::{Context, Error, Kind, Result};
@@ -22,7 +24,7 @@ pub struct SpoolOptions {
     pub folder: PathBuf,
     /// The most bytes in it; less than [`LEAST_BYTES`] is raised to that.
     pub limit_bytes: u64,
-    /// How long the writer waits for room at once before it fails with [`Kind::Full`].
+    /// How long a stream waits for room at once before it fails with [`Kind::Full`].
     pub patience: Duration,
     /// How many packs are put at the same time, 1 to 8.
     pub uploads: usize,
@@ -41,6 +43,8 @@ pub struct Spool {
     room: Arc<Semaphore>,
     limit_units: u32,
     patience: Duration,
+    /// Since when the writer waits for room, while it does.
+    waiting: watch::Sender<Option<Instant>>,
     uploads: Arc<Semaphore>,
     store: SharedStore,
     prefix: Arc<str>,
@@ -75,6 +79,7 @@ impl Spool {
             room: Arc::new(Semaphore::new(limit_units as usize)),
             limit_units,
             patience: options.patience,
+            waiting: watch::Sender::new(None),
             uploads: Arc::new(Semaphore::new(options.uploads.clamp(1, 8))),
             store,
             prefix: prefix.into(),
@@ -82,33 +87,57 @@ impl Spool {
         })
     }
 
-    /// Waits for room for a pack of this size; [`Kind::Full`] when none comes in time.
+    /// Waits for room for a pack of this size, as long as the store takes to put what is in the folder; one waits at a time.
+    ///
+    /// The streams behind the writer do not wait that long: see [`Spool::too_long`].
     pub async fn room(&self, size_bytes: u64) -> Result<Room> {
         // A pack larger than the whole folder waits until it is empty.
         let wanted = units(size_bytes).min(self.limit_units);
-        let taken = tokio::time::timeout(self.patience, self.room.clone().acquire_many_owned(wanted)).await;
-        match taken {
-            Ok(Ok(permit)) => Ok(Room { permit }),
-            Ok(Err(_)) => Err(Error::new(Kind::Bug, "spool closed while a pack waits for room")),
-            Err(_) => Err(self.full()),
-        }
+        let _waits = Waits::begin(&self.waiting);
+        let taken = self.room.clone().acquire_many_owned(wanted).await;
+        let permit = taken.context(Kind::Bug, "spool closed while a pack waits for room")?;
+        Ok(Room { permit })
     }
 
-    /// Waits until a pack has left the folder, for when its disk is full; [`Kind::Full`] when none does in time.
+    /// Waits until a pack has left the folder, for when its disk is full; tells whether there was one to leave.
     ///
     /// The caller must not hold room itself.
-    pub async fn wait_for_space(&self) -> Result<()> {
+    pub async fn wait_for_space(&self) -> Result<bool> {
         let before = self.room.available_permits();
         if before >= self.limit_units as usize {
-            return Err(self.full());
+            return Ok(false);
         }
         // Asking for one more than is free wakes this when something is given back.
-        self.room((before as u64 + 1) * UNIT_BYTES).await.map(drop)
+        self.room((before as u64 + 1) * UNIT_BYTES).await.map(|_| true)
+    }
+
+    /// Ends when a stream that began at `began` has waited for room longer than it may, with what is to be said then.
+    ///
+    /// The wait counts from the last time that there was room: while packs leave in time, no stream fails.
+    pub async fn too_long(&self, began: Instant) -> Error {
+        let mut waiting = self.waiting.subscribe();
+        loop {
+            let since = *waiting.borrow_and_update();
+            // It changes or the time is over; the sender is our own, so that it is there.
+            let changed = waiting.changed();
+            let Some(since) = since else {
+                drop(changed.await);
+                continue;
+            };
+            if tokio::time::timeout_at(since.max(began) + self.patience, changed).await.is_err() {
+                return self.full();
+            }
+        }
     }
 
     fn full(&self) -> Error {
-        Error::new(Kind::Full, format!("spool {}: no room for {:?}", self.folder.display(), self.patience))
-            .hint("the store takes packs too slowly, or the disk is full: give the spool more room")
+        let size = ByteSize(u64::from(self.limit_units) * UNIT_BYTES);
+        let waited = self.patience.as_secs_f64();
+        let what = format!("spool {} is full ({size}) and got no room for {waited} s", self.folder.display());
+        Error::new(Kind::Full, what).hint(
+            "the store takes packs too slowly, and a dump that waits holds its tables: give [spool] a larger `size`, \
+             or a longer `wait`, or the store a faster line or a higher `upload_limit`",
+        )
     }
 
     /// Runs `write` on a new file in the folder; the file is gone again unless it succeeds.
@@ -149,6 +178,22 @@ impl Spool {
     pub async fn is_there(&self, pack: PackRef) -> Result<bool> {
         let entry = self.store.head(&key_of(&self.prefix, pack)?).await?;
         Ok(entry.is_some_and(|entry| entry.size_bytes == pack.size_bytes))
+    }
+}
+
+/// Marks that the writer waits, until dropped.
+struct Waits<'a>(&'a watch::Sender<Option<Instant>>);
+
+impl<'a> Waits<'a> {
+    fn begin(waiting: &'a watch::Sender<Option<Instant>>) -> Self {
+        waiting.send_replace(Some(Instant::now()));
+        Waits(waiting)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
     }
 }
 

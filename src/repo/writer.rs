@@ -143,6 +143,11 @@ impl BackupWriter {
         self.core.ledger.lock().segment(segment).is_some()
     }
 
+    /// Tells whether the pipeline has failed, so that no stream can be written any more.
+    pub fn is_broken(&self) -> bool {
+        self.core.fault.is_set()
+    }
+
     /// Begins a stream of a component, named as in the format (`sql`, `tar`, `list`).
     ///
     /// The cutter follows from `grain` and the greater of `expected_bytes` and the stream's length last time.

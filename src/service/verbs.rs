@@ -26,12 +26,15 @@ use crate::ops::prune;
 use crate::ops::snapshots::Which;
 use crate::ops::state::State;
 use crate::repo::receipt;
+use crate::store::Lines;
 
 /// The verbs, with what they need.
 pub struct Verbs<C> {
     config: Arc<Config>,
     clock: Arc<C>,
     tasks: TaskTracker,
+    /// Jobs run side by side and share what the limits allow.
+    lines: Lines,
 }
 
 /// Writes what happens to the log.
@@ -55,7 +58,7 @@ impl Monitor for Log {
 impl<C: Clock> Verbs<C> {
     /// Makes them for a host.
     pub fn new(config: Arc<Config>, clock: Arc<C>) -> Self {
-        Verbs { config, clock, tasks: TaskTracker::new() }
+        Verbs { config, clock, tasks: TaskTracker::new(), lines: Lines::default() }
     }
 
     /// Waits until jobs that were given up have removed what they made.
@@ -67,7 +70,8 @@ impl<C: Clock> Verbs<C> {
     fn around(&self, tenant: &TenantName, stop: &CancellationToken) -> Surroundings {
         let clock = Arc::clone(&self.clock);
         let monitor: SharedMonitor = Arc::new(Log(tenant.clone()));
-        Surroundings { clock: Arc::new(move || clock.now()), monitor, stop: stop.clone() }
+        let lines = self.lines.clone();
+        Surroundings { clock: Arc::new(move || clock.now()), monitor, stop: stop.clone(), lines }
     }
 
     /// Runs a job in a task of its own; when the caller gives up, the job is asked to stop and does so on its own.
@@ -123,8 +127,8 @@ impl<C: Clock> Jobs for Verbs<C> {
         let request = drill::Request { tenant: tenant.clone(), which: Which::Latest };
         let report = self.detached(stop, async move {
             let identities = appliance::read_identities(&file)?;
-            drill::sweep(around.now()).await?;
             let appliance = Appliance::open(config, around).await?;
+            drill::sweep(&appliance).await?;
             drill::drill(&appliance, &request, &identities).await
         });
         report_of_drill(&report.await?)

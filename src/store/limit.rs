@@ -1,8 +1,10 @@
 //! Keeps a store's traffic within a line's share: bytes a second each way, and calls at once.
 //!
 //! Bytes are lent: an object goes at once if earlier ones are paid for, and the next waits until this one is. So the rate
-//! holds over time, while one upload goes as fast as the line does. Downloads are paced piece by piece.
+//! holds over time, while one upload goes as fast as the line does. What is small never waits, since leases, locks and
+//! receipts hang on it, but is paid for by the next. Downloads are paced piece by piece.
 
+use std::collections::BTreeMap;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +29,41 @@ pub struct Limits {
     pub concurrent_calls: Option<NonZeroUsize>,
 }
 
+/// Uploads below this many bytes do not wait.
+const SMALL_BYTES: u64 = 64 * 1024;
+
+/// A direction of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    Up,
+    Down,
+}
+
+/// Lines by name: all stores that are limited under one name share its rates, as several tenants' runs do.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    buckets: Arc<Mutex<BTreeMap<(String, Way), Bucket>>>,
+}
+
+impl Lines {
+    /// Wraps `inner` where there is a limit; the rates of a name are those that it was first given.
+    pub fn limit(&self, name: &str, inner: SharedStore, limits: Limits) -> SharedStore {
+        if limits == Limits::default() {
+            return inner;
+        }
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = |way, rate: Option<NonZeroU64>| {
+            let rate = rate?;
+            Some(buckets.entry((name.to_owned(), way)).or_insert_with(|| Bucket::new(rate)).clone())
+        };
+        let (upload, download) = (
+            shared(Way::Up, limits.upload_bytes_per_second),
+            shared(Way::Down, limits.download_bytes_per_second),
+        );
+        Arc::new(Limit { upload, download, ..Limit::new(inner, limits) })
+    }
+}
+
 /// A store that waits for its turn.
 #[derive(Debug, Clone)]
 pub struct Limit {
@@ -49,7 +86,7 @@ impl Limit {
 
     async fn put_as(&self, key: &Key, body: Body, mode: PutMode, lock: Option<Lock>) -> Result<Entry> {
         if let Some(upload) = &self.upload {
-            upload.wait(body.size_bytes()).await;
+            upload.upload(body.size_bytes()).await;
         }
         let _turn = self.turn().await?;
         put(&*self.inner, key, body, mode, lock).await
@@ -90,6 +127,13 @@ impl Bucket {
 
     async fn wait(&self, bytes: u64) {
         tokio::time::sleep(self.take(Instant::now(), bytes)).await;
+    }
+
+    async fn upload(&self, bytes: u64) {
+        let wait = self.take(Instant::now(), bytes);
+        if bytes >= SMALL_BYTES {
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 
@@ -196,6 +240,84 @@ mod tests {
         let waits = [(0, 500), (0, 500), (200, 1000), (5000, 100), (5000, 1)];
         let waits = waits.map(|(ms, bytes)| bucket.take(at(ms), bytes).as_millis());
         assert_eq!(waits, [0, 500, 800, 0, 100]);
+    }
+
+    /// So slow that nobody lives to see the second object through.
+    const CRAWL: u64 = 1;
+    const FAST: u64 = 1 << 40;
+
+    fn up(rate: u64) -> Limits {
+        Limits { upload_bytes_per_second: NonZeroU64::new(rate), ..Limits::default() }
+    }
+
+    async fn put_large(store: &SharedStore, name: &str) {
+        store.put(&key(name), vec![7; 1 << 20].into(), PutMode::Replace).await.unwrap();
+    }
+
+    /// Tells whether `work` still waits when the store below has taken ten objects.
+    async fn waits(below: &SharedStore, work: impl Future) -> bool {
+        let others = async {
+            for _ in 0..10 {
+                put_large(below, "other").await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = work => false,
+            () = others => true,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_tighter_of_two_limits_counts() {
+        let (_folder, inner) = local().await;
+        for (of_store, of_policy, tight) in [(CRAWL, FAST, true), (FAST, CRAWL, true), (FAST, FAST, false)] {
+            let lines = Lines::default();
+            let store = lines.limit("store", Arc::clone(&inner), up(of_store));
+            let store = lines.limit("policy", store, up(of_policy));
+            put_large(&store, "a").await;
+            if tight {
+                assert!(waits(&inner, put_large(&store, "b")).await, "{of_store} {of_policy}");
+            } else {
+                put_large(&store, "b").await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn stores_under_one_name_share_a_line_and_others_have_their_own() {
+        let (_folder, inner) = local().await;
+        let lines = Lines::default();
+        let open = |name: &str| lines.limit(name, Arc::clone(&inner), up(CRAWL));
+        put_large(&open("one"), "a").await;
+        put_large(&open("other"), "b").await;
+        assert!(waits(&inner, put_large(&open("one"), "c")).await);
+        let free = lines.limit("one", Arc::clone(&inner), Limits::default());
+        put_large(&free, "d").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_small_goes_at_once_and_the_next_pays_for_it() {
+        let (_folder, inner) = local().await;
+        let store = Lines::default().limit("store", Arc::clone(&inner), up(CRAWL));
+        for n in 0..10 {
+            store.put(&key(&format!("receipt-{n}")), body(&[1; 32 * 1024]), PutMode::Create).await.unwrap();
+        }
+        assert!(waits(&inner, put_large(&store, "pack")).await);
+    }
+
+    #[tokio::test]
+    async fn downloads_side_by_side_share_the_rate() {
+        let (_folder, inner) = local().await;
+        put_large(&inner, "a").await;
+        let lines = Lines::default();
+        let down = Limits { download_bytes_per_second: NonZeroU64::new(CRAWL), ..Limits::default() };
+        let get = async || {
+            let store = lines.limit("store", Arc::clone(&inner), down);
+            store.get(&key("a"), None).await.unwrap().body.next().await.unwrap().unwrap().len()
+        };
+        assert!(get().await > 0, "the first piece passes");
+        assert!(waits(&inner, get()).await);
     }
 
     #[tokio::test]

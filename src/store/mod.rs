@@ -30,7 +30,7 @@ mod trial;
 pub use address::StoreAddress;
 pub use body::{Body, Download};
 pub use fault::{Fault, FaultStore};
-pub use limit::{Limit, Limits};
+pub use limit::{Limit, Limits, Lines};
 pub use local::LocalStore;
 pub use lock::{Kept, Lock, LockMode, Marker, Tag, put};
 pub use locked::{Book, Due, Held, LockedStore, Terms};

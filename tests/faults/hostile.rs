@@ -53,7 +53,12 @@ fn forge(scene: &Scene, list_too: bool) -> String {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let clock: lifeboat::ops::appliance::Clock = Arc::new(Timestamp::now);
-        let around = Surroundings { clock, monitor: Arc::new(Silent), stop: Default::default() };
+        let around = Surroundings {
+            clock,
+            monitor: Arc::new(Silent),
+            stop: Default::default(),
+            lines: Default::default(),
+        };
         let config = Config::load(&scene.host.path("etc")).unwrap_or_else(|e| panic!("{e:?}"));
         let appliance = Appliance::open(config, around).await.unwrap();
         let tenant = scene.name.parse().unwrap();

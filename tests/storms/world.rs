@@ -235,6 +235,7 @@ impl World {
             clock: Arc::new(move || clock.now()),
             monitor: Arc::new(Silent),
             stop: Default::default(),
+            lines: Default::default(),
         };
         Ok(Appliance { config, state, repo, trust, around })
     }

@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod clock;
 pub mod docker;
+pub mod gate;
 pub mod host;
 pub mod mariadb;
 pub mod proxy;

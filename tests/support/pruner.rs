@@ -51,6 +51,7 @@ pub async fn appliance(store: SharedStore, state: &Path, policy: &str, now: Time
         clock: Arc::new(move || now),
         monitor: Arc::new(Silent),
         stop: CancellationToken::new(),
+        lines: Default::default(),
     };
     Appliance { config, state: State::open(state).unwrap(), repo, trust, around }
 }

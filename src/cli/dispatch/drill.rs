@@ -20,7 +20,7 @@ pub(super) async fn run(call: &Call<'_>, args: &DrillArgs) -> Result<u8> {
         (None, Some(file)) => appliance::read_identities(&file)?,
         _ => super::files::needed(&args.identity)?,
     };
-    drill::sweep(appliance.around.now()).await?;
+    drill::sweep(&appliance).await?;
     let request = Request { tenant: args.tenant.clone(), which: args.snapshot.clone() };
     let report = drill::drill(&appliance, &request, &identities).await?;
     drop(appliance);

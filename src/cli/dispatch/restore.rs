@@ -32,7 +32,7 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
     request.refuse_name_in_use(&appliance.config)?;
     let opening = restore::open(&appliance, &request.tenant, &request.which, &identities);
     let opened = call.reading(opening).await?;
-    let plan = call.reading(restore::plan(&request, &opened)).await?;
+    let plan = call.reading(restore::plan(&appliance, &request, &opened)).await?;
     if args.dry_run {
         return Ok(call.done(&plan));
     }

@@ -64,7 +64,9 @@ impl Rendered for FoundTenant {
 }
 
 pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8> {
-    let found = discover::discover(args.project.as_deref()).await?;
+    // It comes before there is a configuration that is good.
+    let host = call.config().ok().and_then(|config| config.machine.docker_host);
+    let found = discover::discover(host.as_deref(), args.project.as_deref()).await?;
     if found.is_empty() {
         let which = args.project.as_ref().map_or("with".to_owned(), |name| format!("{name}, with"));
         return Err(Error::new(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -27,8 +27,6 @@ use super::{Request, locks, sources};
 
 /// How many packs are uploaded at a time.
 const UPLOADS: usize = 3;
-/// How long the writer waits for room in the spool.
-const SPOOL_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// One backup under way.
 pub(super) struct Night<'a> {
@@ -60,7 +58,7 @@ impl<'a> Night<'a> {
         let head_before = seen.head.clone();
         let faults = seen.advance(&appliance.repo, &appliance.trust, &tenant.name).await?;
         let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        let repo = locks::repository(appliance, tenant.policy.lock, &folder, &mut warnings)?;
+        let repo = locks::repository(appliance, &tenant.policy, &folder, &mut warnings)?;
         let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
         let writer = SnapshotWriter::begin(SnapshotOptions {
             repo: repo.clone(),
@@ -81,7 +79,7 @@ impl<'a> Night<'a> {
             spool: SpoolOptions {
                 folder: folder.join("spool"),
                 limit_bytes: appliance.config.machine.spool_size.0,
-                patience: SPOOL_PATIENCE,
+                patience: appliance.config.machine.spool_wait,
                 uploads: UPLOADS,
             },
             fresh: false,
@@ -95,7 +93,7 @@ impl<'a> Night<'a> {
             appliance,
             tenant,
             locks: repo.locks().cloned(),
-            docker: Docker::connect().await,
+            docker: appliance.docker().await,
             started,
             next_index: None,
             writer: Some(writer),

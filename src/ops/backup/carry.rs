@@ -59,6 +59,11 @@ async fn carry_all(
     before: &Sizes,
     no_progress: Duration,
 ) -> Result<(Vec<StreamRecord>, Completion), Failure> {
+    // A spool that is full for too long ends this component; the next may fare better, once packs have left it.
+    let failed = |e: Error| match e.kind() {
+        Kind::Full if !to.is_broken() => Failure::Source(e),
+        _ => Failure::Store(e),
+    };
     let mut done = Vec::new();
     let mut open: Option<StreamWriter> = None;
     loop {
@@ -67,22 +72,22 @@ async fn carry_all(
         match (piece, &mut open) {
             (Piece::Begin { stream, grain }, None) => {
                 let expected = before.get(&format!("{}/{stream}", to.name())).copied();
-                open = Some(to.stream(stream, repo_grain(grain), expected).map_err(Failure::Store)?);
+                open = Some(to.stream(stream, repo_grain(grain), expected).map_err(failed)?);
             }
             (Piece::Bytes(bytes), Some(stream)) => {
-                stream.write(bytes).await.map_err(Failure::Store)?;
+                stream.write(bytes).await.map_err(failed)?;
             }
-            (Piece::Cut, Some(stream)) => stream.cut().await.map_err(Failure::Store)?,
+            (Piece::Cut, Some(stream)) => stream.cut().await.map_err(failed)?,
             (Piece::Open { grain, size_bytes }, Some(stream)) => {
-                stream.open(repo_grain(grain), size_bytes).await.map_err(Failure::Store)?;
+                stream.open(repo_grain(grain), size_bytes).await.map_err(failed)?;
             }
-            (Piece::Close(id), Some(stream)) => stream.close(repo_key(id)).await.map_err(Failure::Store)?,
+            (Piece::Close(id), Some(stream)) => stream.close(repo_key(id)).await.map_err(failed)?,
             (Piece::Known(id), Some(stream)) => {
-                stream.known(repo_key(id)).await.map_err(Failure::Store)?;
+                stream.known(repo_key(id)).await.map_err(failed)?;
             }
             (Piece::End, slot @ Some(_)) => {
                 if let Some(stream) = slot.take() {
-                    done.push(stream.finish().await.map_err(Failure::Store)?);
+                    done.push(stream.finish().await.map_err(failed)?);
                 }
             }
             _ => {

@@ -7,21 +7,25 @@ use crate::config;
 use crate::error::Result;
 use crate::ops::appliance::Appliance;
 use crate::ops::probe::{self, Trial};
-use crate::ops::state;
+use crate::ops::{place, state};
 use crate::repo::repository::Repository;
 use crate::store::{Book, LockMode, LockedStore, Terms};
 
 /// The file of what is locked until when, in the tenant's folder; without it every lock is renewed once.
 const BOOK: &str = "locks.json";
 
-/// Returns the repository as this night writes to it; what hinders locking is added to `warnings`.
+/// Returns the repository as this night writes to it: within the policy's limit, and locking. What hinders locking is added to
+/// `warnings`.
 pub(super) fn repository(
     appliance: &Appliance,
-    wish: config::Lock,
+    policy: &config::Policy,
     folder: &Path,
     warnings: &mut Vec<String>,
 ) -> Result<Repository> {
-    let Some(mode) = mode_of(wish.mode) else { return Ok(appliance.repo.clone()) };
+    let store = place::within_policy(appliance.repo.store(), policy, &appliance.around.lines);
+    let repo = appliance.repo.through(store);
+    let wish = policy.lock;
+    let Some(mode) = mode_of(wish.mode) else { return Ok(repo) };
     let trial = match mode {
         LockMode::Compliance => Trial::Compliance,
         LockMode::Governance => Trial::Governance,
@@ -32,7 +36,7 @@ pub(super) fn repository(
                 "nothing is locked, although the policy says {mode}: the probe of {} found that it does not hold here",
                 probed.at
             ));
-            return Ok(appliance.repo.clone());
+            return Ok(repo);
         }
         Some(_) => {}
         None => warnings.push("nobody has tried whether locks hold here: run `lifeboat probe`".to_owned()),
@@ -40,8 +44,8 @@ pub(super) fn repository(
     let book: Book = state::read_json(&folder.join(BOOK)).ok().flatten().unwrap_or_default();
     let terms = Terms { mode, horizon: wish.horizon };
     let clock = Arc::clone(&appliance.around.clock);
-    let locks = LockedStore::new(Arc::clone(appliance.repo.store()), terms, book, clock);
-    Ok(appliance.repo.locking(Arc::new(locks)))
+    let locks = LockedStore::new(Arc::clone(repo.store()), terms, book, clock);
+    Ok(repo.locking(Arc::new(locks)))
 }
 
 fn mode_of(mode: config::LockMode) -> Option<LockMode> {

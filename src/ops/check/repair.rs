@@ -112,11 +112,11 @@ pub struct Repaired {
 ///
 /// One that cannot be opened is told, and the repair goes on without it.
 pub async fn other(appliance: &Appliance) -> Option<Repository> {
-    let machine = &appliance.config.machine;
+    let (machine, lines) = (&appliance.config.machine, &appliance.around.lines);
     let opened = async {
         let store = match (appliance.state.is_of_copy(), &machine.copy) {
-            (true, _) => place::open(machine).await?,
-            (false, Some(copy)) => place::open_copy(&copy.store, false).await?,
+            (true, _) => place::open(machine, lines).await?,
+            (false, Some(copy)) => place::open_copy(&copy.store, false, lines).await?,
             (false, None) => return Ok(None),
         };
         Repository::open(store, Some(appliance.repo.hash())).await.map(Some)

@@ -29,16 +29,15 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// Connects to Docker; makes nothing yet.
-    pub async fn open(tenant: &TenantName, drill: &DrillId, now: Timestamp) -> Result<Bench> {
-        let docker = Docker::connect().await?;
+    /// Names what a drill is to have; makes nothing yet.
+    pub fn new(docker: Docker, tenant: &TenantName, drill: &DrillId, now: Timestamp) -> Bench {
         let name = format!("lifeboat-drill-{tenant}-{drill}");
         let labels = RunLabels {
             run: name.clone(),
             kind: "drill".to_owned(),
             expires: now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX),
         };
-        Ok(Bench { docker, labels, network: format!("{name}-net"), name })
+        Bench { docker, labels, network: format!("{name}-net"), name }
     }
 
     /// Makes the network: internal, its bridge without an address on this host, nothing published.

@@ -12,8 +12,6 @@ mod site;
 
 use std::time::Instant;
 
-use jiff::Timestamp;
-
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{DrillId, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
@@ -54,7 +52,7 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
     let opened = unless_stopped(&appliance.around.stop, opening).await?;
     let mut findings = Findings::begin(clock.elapsed());
 
-    let mut bench = Bench::open(&request.tenant, &id, started).await?;
+    let mut bench = Bench::new(appliance.docker().await?, &request.tenant, &id, started);
     let work = carry_out(appliance, &opened, &mut bench, &mut findings);
     let carried_out = unless_stopped(&appliance.around.stop, work).await;
     let torn_down = bench.tear_down().await;
@@ -129,9 +127,8 @@ async fn store(
 }
 
 /// Removes what drills that died have left behind; returns the names.
-pub async fn sweep(now: Timestamp) -> Result<Vec<String>> {
-    let docker = crate::host::Docker::connect().await?;
-    let gone = docker.sweep_expired(now).await?;
+pub async fn sweep(appliance: &Appliance) -> Result<Vec<String>> {
+    let gone = appliance.docker().await?.sweep_expired(appliance.around.now()).await?;
     Ok(gone.into_iter().map(|l| l.name).collect())
 }
 

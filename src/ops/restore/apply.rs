@@ -51,7 +51,7 @@ impl<'a> Work<'a> {
             appliance,
             request,
             opened,
-            docker: Docker::connect().await?,
+            docker: appliance.docker().await?,
             naming: Naming::of(request),
             made: Made::default(),
             stamp: appliance.around.now().strftime("%Y%m%dt%H%M%Sz").to_string(),

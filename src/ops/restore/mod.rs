@@ -132,8 +132,8 @@ pub async fn open(
 }
 
 /// Plans a restore: looks, changes nothing.
-pub async fn plan(request: &Request, opened: &Opened) -> Result<Plan> {
-    plan::make(request, opened).await
+pub async fn plan(appliance: &Appliance, request: &Request, opened: &Opened) -> Result<Plan> {
+    plan::make(appliance, request, opened).await
 }
 
 /// Does what the plan says.

@@ -7,6 +7,7 @@ use crate::component::mariadb::{self, DatabaseRecord, Server};
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::{ContainerSpec, Docker};
 use crate::id::{ComponentName, SnapshotId, TenantName};
+use crate::ops::appliance::Appliance;
 use crate::ops::record::Envelope;
 use crate::repo::manifest::State;
 
@@ -96,8 +97,8 @@ impl Plan {
 }
 
 /// Looks at the snapshot and at what is there.
-pub(super) async fn make(request: &Request, opened: &Opened) -> Result<Plan> {
-    let docker = Docker::connect().await?;
+pub(super) async fn make(appliance: &Appliance, request: &Request, opened: &Opened) -> Result<Plan> {
+    let docker = appliance.docker().await?;
     let naming = Naming::of(request);
     let receipt = &opened.committed.receipt;
     let mut plan = Plan {

@@ -185,14 +185,18 @@ fn refuse_without_content(parts: &mut [Part]) -> Result<()> {
     if parts.iter().any(|p| p.failure.is_none()) {
         return Ok(());
     }
-    let Some((first, kind)) = parts.first().and_then(|p| Some((&p.record, p.failure?))) else {
+    let Some((first, (kind, hint))) = parts.first().and_then(|p| Some((&p.record, p.failure.as_ref()?)))
+    else {
         return Err(Error::new(Kind::Bug, "a snapshot without any component"));
     };
     let detail = first.detail.as_deref().unwrap_or("no reason given");
-    Err(Error::new(
-        kind,
-        format!("no component could be read, so there is no snapshot; {}: {detail}", first.component),
-    ))
+    let what =
+        format!("no component could be backed up, so there is no snapshot; {}: {detail}", first.component);
+    let error = Error::new(*kind, what);
+    Err(match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
 }
 
 fn state_of(part: &Part) -> ComponentState {

@@ -86,8 +86,8 @@ pub struct SnapshotWriter {
 pub(super) struct Part {
     pub record: ComponentRecord,
     pub streams: Vec<StreamRecord>,
-    /// The kind of its failure.
-    pub failure: Option<Kind>,
+    /// The kind of its failure and what can be done.
+    pub failure: Option<(Kind, Option<String>)>,
 }
 
 impl SnapshotWriter {
@@ -231,6 +231,11 @@ impl ComponentWriter {
         self.packs.begin(self.name, stream, grain, expected_bytes)
     }
 
+    /// Tells whether storing has failed, so that no other component would fare better; see [`BackupWriter::is_broken`].
+    pub fn is_broken(&self) -> bool {
+        self.packs.is_broken()
+    }
+
     /// Takes up a stream that was finished.
     pub fn add(&mut self, record: StreamRecord) {
         self.streams.push(record);
@@ -267,8 +272,8 @@ impl ComponentWriter {
             detail: error.map(ToString::to_string),
             record,
         };
-        let part =
-            Part { record, streams: std::mem::take(&mut self.streams), failure: error.map(Error::kind) };
+        let failure = error.map(|e| (e.kind(), e.hint_text().map(str::to_owned)));
+        let part = Part { record, streams: std::mem::take(&mut self.streams), failure };
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
 }

@@ -218,7 +218,9 @@ async fn close(core: &Arc<Core>, open: Option<OpenPack>, uploads: &mut JoinSet<R
             // The frames are still in memory: once a put has made space, the pack is sealed again under another key.
             Err((e, room)) if e.kind() == Kind::Full => {
                 drop(room);
-                core.spool.wait_for_space().await.map_err(|_| e)?;
+                if !core.spool.wait_for_space().await? {
+                    return Err(e);
+                }
             }
             Err((e, _)) => return Err(e),
         }

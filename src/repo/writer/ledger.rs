@@ -234,6 +234,11 @@ impl Fault {
         self.first.get_or_init(|| (error.kind(), error.to_string(), hint));
     }
 
+    /// Tells whether there was one.
+    pub fn is_set(&self) -> bool {
+        self.first.get().is_some()
+    }
+
     /// Returns the error, or that the pipeline was closed.
     pub fn error(&self) -> Error {
         match self.first.get() {

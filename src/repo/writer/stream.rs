@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::super::cache::SegmentKey;
 use super::super::chunk::ByChunk;
@@ -39,6 +40,7 @@ enum Step {
 pub struct StreamWriter {
     steps: mpsc::Sender<Step>,
     core: Arc<Core>,
+    began: Instant,
     /// Counts the streams that are open.
     _open: Arc<()>,
 }
@@ -72,14 +74,26 @@ impl StreamWriter {
             segments: Vec::new(),
         };
         core.threads.spawn_blocking(move || thread.run(queue));
-        Ok(StreamWriter { steps, core: Arc::clone(core), _open: open })
+        Ok(StreamWriter { steps, core: Arc::clone(core), began: Instant::now(), _open: open })
     }
 
     async fn step(&mut self, step: Step) -> Result<()> {
-        self.steps.send(step).await.map_err(|_| self.core.fault.error())
+        let core = Arc::clone(&self.core);
+        let sent = async { self.steps.send(step).await.map_err(|_| core.fault.error()) };
+        self.unless_full(sent).await
     }
 
-    /// Appends bytes to the open segment; waits while the pipeline is full.
+    /// Waits for the pipeline, unless the spool is full for too long: [`Kind::Full`], and the pipeline goes on.
+    async fn unless_full<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            full = self.core.spool.too_long(self.began) => Err(full),
+        }
+    }
+
+    /// Appends bytes to the open segment; waits while the pipeline is full, but no longer than the spool's options allow
+    /// ([`Kind::Full`]): then this stream is to be dropped, and others may still be written.
     pub async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.step(Step::Bytes(bytes)).await
     }
@@ -114,7 +128,8 @@ impl StreamWriter {
     pub async fn finish(mut self) -> Result<StreamRecord> {
         let (reply, answer) = oneshot::channel();
         self.step(Step::Finish(reply)).await?;
-        answer.await.map_err(|_| self.core.fault.error())
+        let placed = async { answer.await.map_err(|_| self.core.fault.error()) };
+        self.unless_full(placed).await
     }
 
     /// Gives the stream up: it is in no record, the pipeline goes on.
@@ -158,8 +173,14 @@ impl StreamThread {
                 Step::Close(segment) => self.close(segment),
                 Step::Known(segment) => self.known(segment),
                 Step::Finish(reply) => {
-                    match self.finish() {
-                        // Whoever does not wait for the record does not want it: the snapshot is not committed.
+                    if let Err(e) = self.place() {
+                        return self.fail(&e);
+                    }
+                    // Whoever no longer waits has given the stream up: no pack is named for its sake.
+                    if reply.is_closed() {
+                        return self.give_up();
+                    }
+                    match self.record() {
                         Ok(record) => drop(reply.send(record)),
                         Err(e) => self.fail(&e),
                     }
@@ -243,12 +264,14 @@ impl StreamThread {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<StreamRecord> {
+    /// Ends the last segment and waits until all frames have their places.
+    fn place(&mut self) -> Result<()> {
         self.end_segment()?;
         self.gather.send_frame()?;
-        if !self.gather.pipes.barrier() {
-            return Err(closed());
-        }
+        if self.gather.pipes.barrier() { Ok(()) } else { Err(closed()) }
+    }
+
+    fn record(&mut self) -> Result<StreamRecord> {
         let mut ledger = self.gather.core.ledger.lock();
         let mut segments = Vec::with_capacity(self.segments.len());
         for (key, spots) in self.segments.drain(..) {
