@@ -87,6 +87,8 @@ pub struct Frame {
 pub struct Press {
     compressor: Compressor<'static>,
     decompressor: Decompressor<'static>,
+    /// The last frame, compressed.
+    packed: Vec<u8>,
     again: Vec<u8>,
 }
 
@@ -99,12 +101,16 @@ impl Press {
             .set_parameter(CParameter::ContentSizeFlag(true))
             .context(Kind::Bug, "zstd content size")?;
         let decompressor = Decompressor::new().context(Kind::Bug, "zstd decompressor")?;
-        Ok(Press { compressor, decompressor, again: Vec::new() })
+        Ok(Press { compressor, decompressor, packed: Vec::new(), again: Vec::new() })
     }
 
     /// Compresses a frame and proves it: [`Kind::Damaged`] where memory or processor gave other bytes back.
     pub fn press(&mut self, raw: RawFrame) -> Result<Frame> {
-        let compressed = self.compressor.compress(&raw.bytes).context(Kind::Bug, "zstd")?;
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(raw.bytes.len()));
+        self.compressor.compress_to_buffer(&raw.bytes, &mut self.packed).context(Kind::Bug, "zstd")?;
+        // A pack's worth of frames waits: each takes what it holds, and not what it might have become.
+        let compressed = self.packed.as_slice().to_vec();
         self.prove(&compressed, &raw)?;
         Ok(Frame { compressed, size_bytes: length_u32(raw.bytes.len()), chunks: raw.chunks })
     }
