@@ -14,6 +14,7 @@ macro_rules! after {
     };
 }
 
+mod benchmark;
 mod check;
 mod copy;
 mod erase;
@@ -27,6 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::snapshots::Which;
 
+pub use benchmark::BenchmarkArgs;
 pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
 pub use erase::EraseArgs;
@@ -112,6 +114,9 @@ pub enum Verb {
     /// Find out by trying what the store and this host's credential really do
     #[command(after_help = after!("  lifeboat probe\n  lifeboat probe --json | jq '.findings[] | select(.outcome != \"holds\")'"))]
     Probe(ProbeArgs),
+    /// Measure what this host can do in each stage of a backup, and say which one holds it up
+    #[command(after_help = after!("  lifeboat benchmark\n  lifeboat benchmark --store --seconds 30\n  lifeboat benchmark --json | jq .bottleneck"))]
+    Benchmark(BenchmarkArgs),
     /// Say who can read, who can delete and who can sign, and what is to be done about it
     #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq .findings"))]
     Doctor,

@@ -2,6 +2,7 @@
 //!
 //! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
 
+mod benchmark;
 mod check;
 mod copy;
 mod doctor;
@@ -61,6 +62,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Check(args) => check::run(&call, args).await,
         Verb::Copy(args) => copy::run(&call, args).await,
         Verb::Probe(args) => probe::run(&call, args).await,
+        Verb::Benchmark(args) => benchmark::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,
         Verb::Discover(args) => call.reading(service::discover(&call, args)).await,
         Verb::Config(ConfigVerb::Check) => service::config_check(&call),

@@ -4,6 +4,7 @@
 
 pub mod appliance;
 pub mod backup;
+pub mod benchmark;
 pub mod check;
 pub mod copy;
 pub mod damaged;
@@ -16,6 +17,7 @@ pub mod hold;
 pub mod init;
 pub mod keys;
 pub mod kit;
+pub mod leftovers;
 pub mod pin;
 pub mod place;
 pub mod probe;

@@ -1,17 +1,13 @@
 //! Where trials are made: a prefix of their own, what was found so far, and the way to leave nothing.
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::finding::{Finding, Outcome, Probed, Trial};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::ops::appliance::Surroundings;
+use crate::ops::leftovers;
 use crate::store::{Body, Entry, Key, PutMode, SharedStore, Trials};
 
 /// Below this lie the folders of all probes.
 const FOLDER: &str = "probe/";
-
-/// What an earlier probe left is removed when it is older than this: that one may still run, or its locks hold.
-const LEFTOVER_AGE: SignedDuration = SignedDuration::from_mins(15);
 
 /// The most that is read of an object, in bytes: more than any trial stores.
 const MOST_BYTES: u64 = 4 * 1024 * 1024;
@@ -98,7 +94,7 @@ impl Bench {
 
     /// Removes what this probe made and what earlier ones had to leave, and notes what stays.
     pub async fn clean_up(&mut self) {
-        let seen = self.remove_all().await;
+        let seen = leftovers::remove(&self.store, FOLDER, &self.prefix).await;
         let said = match seen {
             Ok((removed, 0)) => holds(format!("the {removed} objects of this probe are gone")),
             Ok((_, left)) => lacks(format!(
@@ -108,36 +104,6 @@ impl Bench {
             Err(e) => lacks(format!("objects stay below {}: {e}", self.prefix)),
         };
         self.note(Trial::CleanUp, said);
-    }
-
-    /// Returns how many objects, versions and markers were removed, and how many could not be.
-    async fn remove_all(&self) -> Result<(usize, usize)> {
-        let now = self.store.now().await?;
-        let mine = |key: &Key| key.as_str().starts_with(&self.prefix);
-        let due = |key: &Key, at: Timestamp| mine(key) || now.duration_since(at) > LEFTOVER_AGE;
-        let mut all: Vec<(Key, Option<String>)> = Vec::new();
-        match self.store.kept(FOLDER).await {
-            Ok(kept) => {
-                let versions = kept.versions.into_iter().map(|e| (e.key, e.version, e.modified));
-                let markers = kept.markers.into_iter().map(|m| (m.key, m.version, m.made));
-                let some = versions.chain(markers).filter(|(key, _, at)| due(key, *at));
-                all.extend(some.map(|(key, version, _)| (key, version)));
-            }
-            // Without the right to see versions at least what is seen goes.
-            Err(e) if e.kind() == Kind::Denied => {
-                let listed = self.store.list(FOLDER).await?;
-                all.extend(listed.into_iter().filter(|e| due(&e.key, e.modified)).map(|e| (e.key, None)));
-            }
-            Err(e) => return Err(e),
-        }
-        let (mut removed, mut left) = (0, 0);
-        for (key, version) in all {
-            match self.store.delete(&key, version.as_deref()).await {
-                Ok(()) => removed += 1,
-                Err(_) => left += 1,
-            }
-        }
-        Ok((removed, left))
     }
 
     /// Returns all that was found.
