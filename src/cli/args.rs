@@ -20,6 +20,7 @@ mod copy;
 mod erase;
 mod keys;
 mod prune;
+mod unlock;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,7 @@ pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
 pub use prune::{PinArgs, PruneArgs};
+pub use unlock::UnlockArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -111,6 +113,9 @@ pub enum Verb {
     /// Restore a tenant into a fresh isolated one, prove it equal, time it, tear it down
     #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports"))]
     Drill(DrillArgs),
+    /// Lend tenants' keys to the service for minutes, so that drills that are due run; make a lost cache again
+    #[command(after_help = after!("  lifeboat unlock byrne dickinson --identity kit.txt\n  lifeboat unlock byrne --identity kit.txt --for 5m\n  lifeboat unlock byrne --end\n\nThe service keeps a key in memory only, and notes in unlocks.jsonl who lent what."))]
+    Unlock(UnlockArgs),
     /// Find out by trying what the store and this host's credential really do
     #[command(after_help = after!("  lifeboat probe\n  lifeboat probe --json | jq '.findings[] | select(.outcome != \"holds\")'"))]
     Probe(ProbeArgs),

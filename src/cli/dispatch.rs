@@ -16,6 +16,7 @@ mod read;
 mod repair;
 mod restore;
 mod service;
+mod unlock;
 mod write;
 
 use std::sync::Arc;
@@ -61,6 +62,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
         Verb::Check(args) => check::run(&call, args).await,
         Verb::Copy(args) => copy::run(&call, args).await,
+        Verb::Unlock(args) => unlock::run(&call, args).await,
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Benchmark(args) => benchmark::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,

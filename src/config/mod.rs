@@ -28,7 +28,7 @@ pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retenti
 pub use secret::{SecretRef, SecretUrl};
 pub use store::{Credentials, StoreAddress, StoreConfig};
 pub use tenant::{BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant};
-pub use units::{Rate, Size};
+pub use units::{Rate, Size, duration};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::TenantName;

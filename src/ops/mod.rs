@@ -29,3 +29,4 @@ pub mod snapshots;
 pub mod state;
 pub mod status;
 pub mod tampered;
+pub mod unlock;

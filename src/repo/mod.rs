@@ -21,6 +21,7 @@ pub mod manifest;
 pub mod object;
 pub mod pack;
 pub mod reader;
+pub mod rebuild;
 pub mod receipt;
 pub mod renewal;
 pub mod repair;

@@ -44,6 +44,18 @@ impl Fetched {
         self.body.size_bytes()
     }
 
+    /// Opens it for reading from its start.
+    pub fn open(&self) -> Result<Box<dyn std::io::BufRead + Send>> {
+        use std::io::BufReader;
+        match &self.body {
+            Body::Bytes(bytes) => Ok(Box::new(std::io::Cursor::new(bytes.clone()))),
+            Body::File { path, .. } => {
+                let file = std::fs::File::open(path).context(Kind::Io, path.display())?;
+                Ok(Box::new(BufReader::new(file)))
+            }
+        }
+    }
+
     /// Stores it: create-only, or, where something wrong is to be covered, over what is there.
     ///
     /// That somebody else created the same object meanwhile is success.

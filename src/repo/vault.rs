@@ -297,6 +297,11 @@ impl VaultKey {
         &self.identities
     }
 
+    /// Returns the identity's text, for lending it to the service of this host.
+    pub fn secret(&self) -> &SecretString {
+        &self.text
+    }
+
     /// Returns the identity as the age crate takes it, for opening packs.
     pub fn to_age(&self) -> Arc<dyn age::Identity + Send + Sync> {
         let key = self.identities.first().expect("a vault key is made of one X25519 identity");

@@ -30,6 +30,7 @@ use crate::id::{ComponentName, VaultId};
 use crate::monitor::SharedMonitor;
 use crate::store::SharedStore;
 
+pub use self::ledger::KNOWN_SEGMENT_BYTES;
 pub use self::stream::StreamWriter;
 pub use super::cache::{Head, SegmentKey};
 pub use super::spool::SpoolOptions;

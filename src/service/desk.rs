@@ -73,6 +73,13 @@ impl Desk {
         open(&self.journal).runs().last(tenant, kind).and_then(|run| run.outcome)
     }
 
+    /// Returns the tenant's last drill where it could not be begun and none runs now.
+    pub(super) fn drill_not_run(&self, tenant: &TenantName) -> Option<Run> {
+        let journal = open(&self.journal);
+        let last = journal.runs().of(tenant, JobKind::Drill).next_back()?;
+        (last.outcome == Some(Outcome::NotRun)).then(|| last.clone())
+    }
+
     pub(super) fn unfinished(&self) -> Vec<Run> {
         open(&self.journal).runs().unfinished()
     }

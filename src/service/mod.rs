@@ -14,6 +14,7 @@ mod queue;
 mod run;
 pub mod schedule;
 mod status;
+pub mod unlocked;
 pub mod verbs;
 mod work;
 
@@ -84,6 +85,7 @@ impl<C: Clock, J: Jobs> Service<C, J> {
             let now = self.clock.now();
             self.desk.beat(now);
             self.take_what_is_due(now).await;
+            self.take_up_drills_not_run();
             self.start_what_fits(now).await;
             let wake = self.next_wake(now);
             tokio::select! {
@@ -132,6 +134,19 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         if let Some(older) = self.queue.put(run(due.planned, trigger)) {
             let reason = "the runs before it took until the next one was due";
             self.end(older.ended(now, Outcome::Missed, reason.to_owned())).await;
+        }
+    }
+
+    /// Queues drills that could not be begun for want of an identity, now that there is one.
+    fn take_up_drills_not_run(&mut self) {
+        for tenant in self.desk.config().tenants().map(|t| &t.name) {
+            let waits = self.queue.newest(tenant, JobKind::Drill).is_some();
+            if let Some(run) = self.desk.drill_not_run(tenant)
+                && !waits
+                && self.jobs.can_drill(tenant)
+            {
+                self.queue.put(Run::new(tenant.clone(), JobKind::Drill, run.planned, Trigger::CatchUp));
+            }
         }
     }
 

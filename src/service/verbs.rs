@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::clock::Clock;
 use super::jobs::Jobs;
 use super::run::{JobReport, Trigger};
+use super::unlocked::Unlocked;
 use crate::config::{Config, DrillPlace};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
@@ -32,6 +33,7 @@ use crate::store::Lines;
 pub struct Verbs<C> {
     config: Arc<Config>,
     clock: Arc<C>,
+    unlocked: Arc<Unlocked>,
     tasks: TaskTracker,
     /// Jobs run side by side and share what the limits allow.
     lines: Lines,
@@ -58,7 +60,12 @@ impl Monitor for Log {
 impl<C: Clock> Verbs<C> {
     /// Makes them for a host.
     pub fn new(config: Arc<Config>, clock: Arc<C>) -> Self {
-        Verbs { config, clock, tasks: TaskTracker::new(), lines: Lines::default() }
+        Verbs { config, clock, unlocked: Arc::default(), tasks: TaskTracker::new(), lines: Lines::default() }
+    }
+
+    /// Returns where keys that operators lend are kept.
+    pub fn unlocked(&self) -> Arc<Unlocked> {
+        Arc::clone(&self.unlocked)
     }
 
     /// Waits until jobs that were given up have removed what they made.
@@ -117,16 +124,18 @@ impl<C: Clock> Jobs for Verbs<C> {
     }
 
     async fn drill(&self, tenant: &TenantName) -> Result<JobReport> {
-        let file = self.identity_file().ok_or_else(|| {
-            Error::new(Kind::WrongKey, "not run: no identity")
-                .hint("`lifeboat drill TENANT --identity FILE`, or let drills run here")
-        })?;
+        let identities = match self.unlocked.get(tenant, self.clock.now()) {
+            Some(lent) => lent,
+            None => appliance::read_identities(&self.identity_file().ok_or_else(|| {
+                Error::new(Kind::WrongKey, "not run: no identity")
+                    .hint("`lifeboat unlock TENANT --identity FILE`, or let drills run here")
+            })?)?,
+        };
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
         let config = (*self.config).clone();
         let request = drill::Request { tenant: tenant.clone(), which: Which::Latest };
         let report = self.detached(stop, async move {
-            let identities = appliance::read_identities(&file)?;
             let appliance = Appliance::open(config, around).await?;
             drill::sweep(&appliance).await?;
             drill::drill(&appliance, &request, &identities).await
@@ -134,9 +143,15 @@ impl<C: Clock> Jobs for Verbs<C> {
         report_of_drill(&report.await?)
     }
 
-    fn can_drill(&self, _tenant: &TenantName) -> bool {
-        !matches!(self.config.machine.drills, DrillPlace::Elsewhere | DrillPlace::Unlocked)
-            && self.identity_file().is_some_and(|f| f.exists())
+    fn can_drill(&self, tenant: &TenantName) -> bool {
+        match self.config.machine.drills {
+            DrillPlace::Elsewhere => false,
+            _ if self.unlocked.get(tenant, self.clock.now()).is_some() => true,
+            DrillPlace::Unlocked => false,
+            DrillPlace::Here { .. } | DrillPlace::AsInitSaid => {
+                self.identity_file().is_some_and(|f| f.exists())
+            }
+        }
     }
 
     fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String> {

@@ -12,6 +12,7 @@ use crate::config::DrillPlace;
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::ops::discover;
 use crate::ops::state::State;
+use crate::service::unlocked::Door;
 use crate::service::verbs::Verbs;
 use crate::service::{Clock, Patience, Service, SystemClock};
 
@@ -113,6 +114,9 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
         let tenants = counted(config.tenants().count(), "tenant");
         print_out(&format!("lifeboat serves {tenants}; http://{bound}/health\n"));
     }
+    let door = Door::open(&config.machine.state_dir, verbs.unlocked())?;
+    let stop = call.stop.clone();
+    let door = tokio::spawn(door.serve(Arc::clone(&clock), async move { stop.cancelled().await }));
     let router = crate::web::router(service.desk(), Arc::clone(&clock));
     let stop = call.stop.clone();
     let web = tokio::spawn(crate::web::serve(listener, router, async move { stop.cancelled().await }));
@@ -120,6 +124,7 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     call.stop.cancel();
     verbs.finish().await;
     web.await.context(Kind::Bug, "the web service's task")??;
+    door.await.context(Kind::Bug, "the unlock socket's task")?;
     tracing::info!(now = %clock.now(), "stopped");
     Ok(DONE)
 }

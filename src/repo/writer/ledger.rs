@@ -80,7 +80,7 @@ pub struct Ledger {
 }
 
 /// The shortest content worth remembering: what `files` makes a segment of its own.
-const KNOWN_SEGMENT_BYTES: u64 = 1024 * 1024;
+pub const KNOWN_SEGMENT_BYTES: u64 = 1024 * 1024;
 
 impl Ledger {
     /// Starts with what the cache knows.
