@@ -17,6 +17,7 @@ use crate::id::TenantName;
 use crate::monitor::SharedMonitor;
 use crate::ops::kit::Kit;
 use crate::ops::place;
+use crate::ops::recall::Kept;
 use crate::ops::state::{self, Membership, State};
 use crate::repo::age_file::{Identities, Nobody, Recipient, SharedAsked};
 use crate::repo::certificate::Trust;
@@ -86,6 +87,12 @@ impl Appliance {
         Appliance::open_on(store, config, around).await
     }
 
+    /// The same on a store that is open.
+    pub async fn open_on(store: SharedStore, config: Config, around: Surroundings) -> Result<Appliance> {
+        let state = State::open(&config.machine.state_dir)?;
+        Appliance::with_state(state, store, config, around).await
+    }
+
     /// The same, with the store's credential that prune has for itself.
     pub async fn open_to_prune(config: Config, around: Surroundings) -> Result<Appliance> {
         let store = place::open_to_prune(&config.machine, &around.lines).await?;
@@ -101,13 +108,16 @@ impl Appliance {
                 .hint("write [copy] url = \"s3://…\" into lifeboat.toml, then `lifeboat copy`"));
         };
         let store = place::open_copy(&copy.store, false, &around.lines).await?;
-        let mut appliance = Appliance::open_on(store, config, around).await?;
-        appliance.state = appliance.state.of_copy();
-        Ok(appliance)
+        let state = State::open(&config.machine.state_dir)?.of_copy();
+        Appliance::with_state(state, store, config, around).await
     }
 
-    async fn open_on(store: SharedStore, config: Config, around: Surroundings) -> Result<Appliance> {
-        let state = State::open(&config.machine.state_dir)?;
+    async fn with_state(
+        state: State,
+        store: SharedStore,
+        config: Config,
+        around: Surroundings,
+    ) -> Result<Appliance> {
         let pin = match config.machine.pin {
             Some(pin) => Some(pin),
             None => state.membership()?.map(|m| m.pin),
@@ -123,7 +133,9 @@ impl Appliance {
                 ),
             ));
         }
-        let trust = Trust::load(&repo).await?;
+        let certificates = Kept::of_certificates(&state);
+        let trust = Trust::load(&certificates.through(&repo)).await?;
+        certificates.keep();
         Ok(Appliance { config, state, repo, trust, around })
     }
 

@@ -22,6 +22,7 @@ pub mod pin;
 pub mod place;
 pub mod probe;
 pub mod prune;
+pub mod recall;
 pub mod record;
 pub mod restore;
 pub mod site;

@@ -130,6 +130,11 @@ impl State {
         self.root.join("probe.json")
     }
 
+    /// Returns the path of the hosts' certificates as they were read last.
+    pub fn signed_certificates(&self) -> PathBuf {
+        self.memory.join("certificates.zst")
+    }
+
     /// Returns a tenant's folder, making it when missing.
     pub fn tenant(&self, tenant: &TenantName) -> Result<PathBuf> {
         State::tenant_in(&self.memory, tenant)
@@ -225,15 +230,27 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
 
 /// Writes a file whole or not at all: temp name, fsync, rename, fsync of the folder; owner only.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write;
     let about = || path.display().to_string();
-    // A bare name has an empty parent.
-    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).context(Kind::Io, about())?;
-    file.write_all(bytes).context(Kind::Io, about())?;
+    let (file, dir) = new_beside(path, bytes)?;
     file.as_file().sync_all().context(Kind::Io, about())?;
     file.persist(path).map_err(|e| e.error).context(Kind::Io, about())?;
     fs::File::open(dir).and_then(|d| d.sync_all()).context(Kind::Io, about())
+}
+
+/// Writes a file that other processes see whole or not at all, and that a power cut may take or damage; owner only.
+pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (file, _) = new_beside(path, bytes)?;
+    file.persist(path).map_err(|e| e.error).context(Kind::Io, path.display()).map(drop)
+}
+
+fn new_beside<'a>(path: &'a Path, bytes: &[u8]) -> Result<(tempfile::NamedTempFile, &'a Path)> {
+    use std::io::Write;
+    // A bare name has an empty parent.
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file =
+        tempfile::Builder::new().prefix(".new-").tempfile_in(dir).context(Kind::Io, path.display())?;
+    file.write_all(bytes).context(Kind::Io, path.display())?;
+    Ok((file, dir))
 }
 
 /// Reads a file that may be missing.

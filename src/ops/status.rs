@@ -1,5 +1,6 @@
 //! `status`: who is recoverable, as of when, and how well that is proven.
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -11,10 +12,10 @@ use crate::ops::check::verified::{Memory, Verified};
 use crate::ops::copy::{self, Copies};
 use crate::ops::damaged::{self, Meaning};
 use crate::ops::prune;
-use crate::ops::snapshots;
+use crate::ops::snapshots::{self, TENANTS_AT_ONCE};
 use crate::ops::state::Hold;
 use crate::ops::tampered;
-use crate::repo::drill::{self, DrillOutcome};
+use crate::repo::drill::DrillOutcome;
 use crate::repo::history::History;
 use crate::repo::repository::whole_seconds;
 
@@ -121,21 +122,17 @@ impl Status {
 pub async fn status(appliance: &Appliance, named: &[TenantName]) -> Result<Status> {
     let now = appliance.around.now();
     let kit_confirmed = appliance.state.membership()?.and_then(|m| m.kit_confirmed);
-    let mut tenants = Vec::new();
-    for tenant in appliance.tenants(named)? {
-        let mut status = of_tenant(appliance, tenant, now).await?;
-        if kit_confirmed.is_none() {
-            status.blame(Light::Red, "not protected: kit never confirmed");
-        }
-        tenants.push(status);
+    let looks = futures::stream::iter(appliance.tenants(named)?).map(|t| of_tenant(appliance, t, now));
+    let mut tenants: Vec<TenantStatus> = looks.buffered(TENANTS_AT_ONCE).try_collect().await?;
+    if kit_confirmed.is_none() {
+        tenants.iter_mut().for_each(|t| t.blame(Light::Red, "not protected: kit never confirmed"));
     }
     let copies = Copies::of(&appliance.config.machine);
     Ok(Status { now, kit_confirmed, copies, tenants })
 }
 
 async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {
-    let history = snapshots::history(appliance, &tenant).await?;
-    let (drills, forged) = drill::load(&appliance.repo, &appliance.trust, &tenant).await?;
+    let (history, drills, forged) = snapshots::seen(appliance, &tenant).await?;
     let newest = history.latest_whole();
     let last_passed = drills.iter().rev().find(|d| d.passed());
     let mut status = TenantStatus {

@@ -14,7 +14,7 @@ use crate::store::Entry;
 
 use super::repository::{Repository, whole_seconds};
 use super::sign::{PublicKey, SigningKey};
-use super::{keys, object};
+use super::{keys, object, recall};
 
 pub(super) const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -152,7 +152,7 @@ pub struct Trust {
 impl Trust {
     /// Loads and verifies all certificates; bad ones become [`Trust::faults`].
     pub async fn load(repo: &Repository) -> Result<Trust> {
-        let listed = object::versions(&**repo.store(), keys::HOSTS).await?;
+        let listed = recall::versions(repo, keys::HOSTS).await?;
         let mut names: Vec<_> = listed.iter().filter_map(|e| keys::parse_certificate(&e.key)).collect();
         names.dedup();
         let mut trust = Trust { repository: repo.id().clone(), hosts: BTreeMap::new(), faults: Vec::new() };
@@ -336,7 +336,7 @@ pub(super) fn verify(
 async fn load_one(repo: &Repository, listed: &[Entry], host: &HostName, number: u32) -> Result<Certificate> {
     let keys = keys::certificate(host, number);
     let check = |json: &[u8], signature: &[u8]| verify(repo, host, number, json, signature);
-    object::get_signed(&**repo.store(), &keys, listed, LIMIT_BYTES, check).await.map(|o| o.value)
+    recall::get_signed(repo, &keys, listed, LIMIT_BYTES, check).await.map(|o| o.value)
 }
 
 /// Issues the next certificate of a host, signed by the root, and returns it.

@@ -14,7 +14,7 @@ use super::receipt::ObjectRef;
 use super::repository::Repository;
 use super::sign::SigningKey;
 use super::vault::VaultKey;
-use super::{keys, object};
+use super::{keys, object, recall};
 
 /// The greatest length of an outcome, in bytes.
 pub(super) const LIMIT_BYTES: u64 = 1024 * 1024;
@@ -155,7 +155,7 @@ pub async fn load(
     trust: &Trust,
     tenant: &TenantName,
 ) -> Result<(Vec<DrillOutcome>, Vec<Error>)> {
-    let listed = object::versions(&**repo.store(), &keys::drills(tenant)).await?;
+    let listed = recall::versions(repo, &keys::drills(tenant)).await?;
     let mut ids: Vec<DrillId> = listed.iter().filter_map(|e| keys::parse_drill(tenant, &e.key)).collect();
     ids.sort();
     ids.dedup();
@@ -163,7 +163,7 @@ pub async fn load(
     for id in ids {
         let keys = keys::drill(tenant, &id);
         let check = |json: &[u8], signature: &[u8]| verify(trust, tenant, &id, json, signature);
-        match object::get_signed(&**repo.store(), &keys, &listed, LIMIT_BYTES, check).await {
+        match recall::get_signed(repo, &keys, &listed, LIMIT_BYTES, check).await {
             Ok(signed) => right.push(signed.value),
             Err(e) => wrong.push(e),
         }

@@ -18,6 +18,7 @@ use crate::store::{Entry, Kept, Marker};
 use super::certificate::Trust;
 use super::keys::{self, SnapshotPart};
 use super::object;
+use super::recall;
 use super::receipt::{self, Committed};
 use super::repository::Repository;
 use super::void::VoidMarks;
@@ -187,8 +188,7 @@ struct Listing {
 
 impl Listing {
     async fn of(repo: &Repository, tenant: &TenantName) -> Result<Listing> {
-        let Kept { versions: entries, markers } =
-            object::kept(&**repo.store(), &keys::snapshots(tenant)).await?;
+        let Kept { versions: entries, markers } = recall::kept(repo, &keys::snapshots(tenant)).await?;
         let mut parts: BTreeMap<SnapshotId, BTreeSet<SnapshotPart>> = BTreeMap::new();
         for (snapshot, part) in entries.iter().filter_map(|e| keys::parse_snapshot(tenant, &e.key)) {
             parts.entry(snapshot).or_default().insert(part);
@@ -267,7 +267,7 @@ impl Listing {
         let from = self.entries.partition_point(|e| e.key < keys.json);
         let to = self.entries.partition_point(|e| e.key <= keys.minisig);
         let listed = self.entries.get(from..to).unwrap_or(&[]);
-        let found = object::get_signed(&**repo.store(), &keys, listed, receipt::LIMIT_BYTES, check).await?;
+        let found = recall::get_signed(repo, &keys, listed, receipt::LIMIT_BYTES, check).await?;
         let (receipt, hash) = found.value;
         Ok(Committed { receipt, hash, stored: found.entry.modified })
     }

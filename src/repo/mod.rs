@@ -22,6 +22,7 @@ pub mod object;
 pub mod pack;
 pub mod reader;
 pub mod rebuild;
+pub mod recall;
 pub mod receipt;
 pub mod renewal;
 pub mod repair;

@@ -21,7 +21,7 @@ pub const FORMAT: u64 = 1;
 pub const MOST_RECEIPTS: u64 = 1 << 53;
 
 /// How many versions of one key are tried; more are only there to keep a reader busy.
-const VERSIONS_TRIED: usize = 32;
+pub(super) const VERSIONS_TRIED: usize = 32;
 
 #[derive(Deserialize)]
 struct Head {
@@ -71,6 +71,20 @@ pub async fn put_once(store: &dyn Store, key: &Key, bytes: Bytes) -> Result<Entr
 pub async fn get(store: &dyn Store, key: &Key, version: Option<&str>, limit_bytes: u64) -> Result<Bytes> {
     let download = store.get(key, version).await?;
     download.bytes(limit_bytes).await.map_err(|e| e.in_context(key))
+}
+
+/// Makes an attempt to fetch something, and one more where the transfer broke off on its way.
+pub(super) async fn once_more<T, F>(attempt: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    match attempt().await {
+        Err(error) if matches!(error.kind(), Kind::Store | Kind::Timeout) => {
+            tracing::warn!(%error, "fetching an object again");
+            attempt().await
+        }
+        other => other,
+    }
 }
 
 /// Lists versions below `prefix`, or, where the store hides them from these credentials, what is there now.
@@ -135,6 +149,8 @@ pub struct SignedObject<T> {
     pub signature: Bytes,
     /// The version that was right.
     pub entry: Entry,
+    /// Whether it is the oldest version of the signature that verified.
+    pub first_signature: bool,
 }
 
 /// Fetches the oldest version of a signed object that `check(json, signature)` accepts.
@@ -150,9 +166,10 @@ pub async fn get_signed<T>(
 ) -> Result<SignedObject<T>> {
     let mut verdict = None;
     let mut signatures = Vec::new();
-    for entry in listed.iter().filter(|e| e.key == keys.minisig).take(VERSIONS_TRIED) {
+    let oldest_first = listed.iter().filter(|e| e.key == keys.minisig);
+    for (n, entry) in oldest_first.take(VERSIONS_TRIED).enumerate() {
         match get(store, &keys.minisig, entry.version.as_deref(), SIGNATURE_LIMIT).await {
-            Ok(bytes) => signatures.push(bytes),
+            Ok(bytes) => signatures.push((n, bytes)),
             Err(e) => verdict = verdict.or(Some(e)),
         }
     }
@@ -164,7 +181,7 @@ pub async fn get_signed<T>(
                 continue;
             }
         };
-        for signature in &signatures {
+        for (n, signature) in &signatures {
             match check(&bytes, signature) {
                 Ok(value) => {
                     return Ok(SignedObject {
@@ -172,6 +189,7 @@ pub async fn get_signed<T>(
                         bytes,
                         signature: signature.clone(),
                         entry: entry.clone(),
+                        first_signature: *n == 0,
                     });
                 }
                 Err(e) => verdict = verdict.or(Some(e)),

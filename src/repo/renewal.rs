@@ -24,7 +24,7 @@ struct Needed {
 
 /// Renews the locks of all that a snapshot needs and that was there before it.
 ///
-/// `kept` is the listing of the tenant's packs.
+/// `kept` is a listing of the tenant.
 pub(super) async fn renew(options: &SnapshotOptions, certificate: u32, packs: &[PackId], kept: &Kept) {
     let Some(locks) = options.repo.locks() else { return };
     let needed = needed(options, certificate, packs);

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{RepositoryId, Sha256};
 use crate::store::{LockedStore, SharedStore};
 
+use super::recall::Recall;
 use super::sign::PublicKey;
 use super::{keys, object};
 
@@ -61,6 +62,7 @@ impl Draft {
 pub struct Repository {
     store: SharedStore,
     locks: Option<Arc<LockedStore>>,
+    recall: Option<Arc<Recall>>,
     id: RepositoryId,
     root: PublicKey,
     created: Timestamp,
@@ -129,6 +131,7 @@ impl Repository {
         Repository {
             store,
             locks: None,
+            recall: None,
             id: shape.repository,
             root: shape.root,
             created: shape.created,
@@ -157,6 +160,19 @@ impl Repository {
     /// Returns the locks of what is stored, where it is locked.
     pub fn locks(&self) -> Option<&Arc<LockedStore>> {
         self.locks.as_ref()
+    }
+
+    /// Returns the same repository, which fetches no signed object again that it recalls.
+    ///
+    /// For whoever asks often what there is; whoever is to find out whether it is still right reads without.
+    #[must_use]
+    pub fn recalling(&self, recall: Arc<Recall>) -> Repository {
+        Repository { recall: Some(recall), ..self.clone() }
+    }
+
+    /// Returns what is recalled, where anything is.
+    pub fn recall(&self) -> Option<&Arc<Recall>> {
+        self.recall.as_ref()
     }
 
     /// Returns the repository's identity.

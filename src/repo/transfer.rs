@@ -22,9 +22,6 @@ use super::receipt::ObjectRef;
 /// Up to this length an object is kept in memory, in bytes.
 const IN_MEMORY: u64 = 1024 * 1024;
 
-/// How many versions of one key are tried; more are only there to keep a reader busy.
-const VERSIONS_TRIED: usize = 32;
-
 /// An object that was fetched and is what it should be.
 #[derive(Debug)]
 pub struct Fetched {
@@ -88,7 +85,7 @@ pub async fn fetch(
     if versions.is_empty() {
         return Err(Error::new(Kind::NotFound, format!("{key} is not in {}", store.address())));
     }
-    for entry in versions.iter().filter(|e| e.size_bytes == right.size).take(VERSIONS_TRIED) {
+    for entry in versions.iter().filter(|e| e.size_bytes == right.size).take(object::VERSIONS_TRIED) {
         if let Some(found) = attempt(store, key, entry.version.as_deref(), right, folder, monitor).await? {
             return Ok(found);
         }
@@ -106,15 +103,7 @@ async fn attempt(
     folder: &Path,
     monitor: &dyn Monitor,
 ) -> Result<Option<Fetched>> {
-    let again = |e: &Error| matches!(e.kind(), Kind::Store | Kind::Timeout);
-    let fetched = match transfer(store, key, version, right, folder, monitor).await {
-        Err(e) if again(&e) => {
-            tracing::warn!(error = %e, "fetching an object again");
-            transfer(store, key, version, right, folder, monitor).await
-        }
-        other => other,
-    };
-    match fetched {
+    match object::once_more(|| transfer(store, key, version, right, folder, monitor)).await {
         Err(e) if matches!(e.kind(), Kind::NotFound | Kind::Damaged) => Ok(None),
         other => other.map(Some),
     }

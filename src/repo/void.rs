@@ -15,7 +15,7 @@ use crate::store::{Entry, Key};
 use super::certificate::{Role, Trust};
 use super::repository::{Repository, whole_seconds};
 use super::sign::SigningKey;
-use super::{keys, object};
+use super::{keys, object, recall};
 
 pub(super) const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -122,11 +122,22 @@ impl VoidMarks {
 
     /// Loads the marks that came after these; returns all together. Costs one listing where none came.
     pub async fn newer(&self, repo: &Repository, trust: &Trust, tenant: &TenantName) -> Result<VoidMarks> {
+        let listed = recall::versions(repo, &keys::void_marks(tenant)).await?;
+        self.newer_of(repo, trust, tenant, &listed).await
+    }
+
+    /// The same, out of a listing that shows all void marks of the tenant.
+    pub(super) async fn newer_of(
+        &self,
+        repo: &Repository,
+        trust: &Trust,
+        tenant: &TenantName,
+        listed: &[Entry],
+    ) -> Result<VoidMarks> {
         let mut marks = self.clone();
-        let listed = object::versions(&**repo.store(), &keys::void_marks(tenant)).await?;
         let mut superseded = self.highest;
-        let mut reader = MarkReader { repo, trust, tenant, listed: &listed, fresh: None };
-        for number in numbers(tenant, &listed).into_iter().rev() {
+        let mut reader = MarkReader { repo, trust, tenant, listed, fresh: None };
+        for number in numbers(tenant, listed).into_iter().rev() {
             if number <= superseded {
                 break;
             }
@@ -258,8 +269,7 @@ impl MarkReader<'_> {
     async fn read_with(&self, trust: &Trust, number: u32) -> Result<VoidMark> {
         let keys = keys::void_mark(self.tenant, number);
         let check = |json: &[u8], signature: &[u8]| verify(trust, self.tenant, number, json, signature);
-        let store = &**self.repo.store();
-        Ok(object::get_signed(store, &keys, self.listed, LIMIT_BYTES, check).await?.value)
+        Ok(recall::get_signed(self.repo, &keys, self.listed, LIMIT_BYTES, check).await?.value)
     }
 }
 

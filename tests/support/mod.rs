@@ -9,6 +9,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod counting;
 pub mod docker;
 pub mod gate;
 pub mod host;

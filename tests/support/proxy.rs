@@ -4,8 +4,8 @@
 //! client, since the signature covers the headers that are dropped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ObjectLockMode;
@@ -28,6 +28,8 @@ pub enum Rule {
     GuardVersions,
     /// Refuses to delete anything.
     NoDelete,
+    /// Listens.
+    None,
 }
 
 /// A running proxy; it ends with the test process.
@@ -43,6 +45,7 @@ struct Shared {
     client: reqwest::Client,
     sdk: aws_sdk_s3::Client,
     struck: AtomicU64,
+    heard: Mutex<Vec<String>>,
 }
 
 impl Proxy {
@@ -55,6 +58,7 @@ impl Proxy {
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             sdk: seaweed.client(),
             struck: AtomicU64::new(0),
+            heard: Mutex::default(),
         });
         let state = Arc::clone(&shared);
         let (told, address) = std::sync::mpsc::channel::<SocketAddr>();
@@ -70,6 +74,11 @@ impl Proxy {
         Proxy { endpoint: format!("http://{}", address.recv().unwrap()), shared }
     }
 
+    /// Returns the requests since the last call of this: a method, and a key or a prefix with its bucket.
+    pub fn take_heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.shared.heard.lock().unwrap())
+    }
+
     /// Returns how many requests met the rule.
     pub fn struck(&self) -> u64 {
         self.shared.struck.load(Ordering::Relaxed)
@@ -82,6 +91,16 @@ fn asks(request: &Request, name: &str) -> bool {
     query.split('&').any(|part| part == name || part.starts_with(&format!("{name}=")))
 }
 
+/// Spells a request; what lists is `list` with its prefix.
+fn told(request: &Request) -> String {
+    let (path, query) = (request.uri().path().trim_start_matches('/'), request.uri().query().unwrap_or(""));
+    let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix="));
+    match prefix {
+        Some(prefix) => format!("list {}/{}", path.trim_end_matches('/'), prefix.replace("%2F", "/")),
+        None => format!("{} {path}", request.method().as_str().to_lowercase()),
+    }
+}
+
 fn strikes(rule: Rule, request: &Request) -> bool {
     let has = |name: &str| asks(request, name);
     let header = |name: &str| request.headers().contains_key(name);
@@ -89,6 +108,7 @@ fn strikes(rule: Rule, request: &Request) -> bool {
     let deletes = *request.method() == Method::DELETE && !has("uploadId") && !has("lifecycle");
     let sets = (put && has("versioning")) || (has("lifecycle") && *request.method() != Method::GET);
     match rule {
+        Rule::None => false,
         Rule::GuardVersions => sets || (deletes && has("versionId")),
         Rule::NoDelete => deletes,
         Rule::IgnoreConditions => put && (header("if-none-match") || header("if-match")),
@@ -97,6 +117,7 @@ fn strikes(rule: Rule, request: &Request) -> bool {
 }
 
 async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response<Body> {
+    shared.heard.lock().unwrap().push(told(&request));
     if !strikes(shared.rule, &request) {
         return pass(&shared, request).await;
     }
@@ -106,6 +127,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
             StatusCode::FORBIDDEN,
             "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>",
         ),
+        Rule::None => pass(&shared, request).await,
         Rule::IgnoreLocks if asks(&request, "retention") => answer(StatusCode::OK, ""),
         Rule::IgnoreConditions | Rule::IgnoreLocks => put_anew(&shared, request).await,
     }

@@ -13,6 +13,7 @@ use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId};
 use crate::ops::appliance::Appliance;
 use crate::ops::keys::vaults;
+use crate::ops::recall::Kept;
 use crate::ops::{damaged, state, tampered};
 use crate::repo;
 use crate::repo::extent::StreamRecord;
@@ -38,6 +39,7 @@ pub(super) struct Night<'a> {
     pub next_index: Option<NextIndex>,
     writer: Option<SnapshotWriter>,
     locks: Option<Arc<LockedStore>>,
+    memory: Kept,
     folder: PathBuf,
     seen: Seen,
     sizes: Sizes,
@@ -56,12 +58,13 @@ impl<'a> Night<'a> {
         let folder = appliance.state.tenant(&tenant.name)?;
         let mut seen: Seen = state::read_json(&folder.join("seen.json"))?.unwrap_or_default();
         let head_before = seen.head.clone();
-        let faults = seen.advance(&appliance.repo, &appliance.trust, &tenant.name).await?;
+        let memory = Kept::of_tenant(&appliance.state, &tenant.name);
+        let faults = seen.advance(&memory.through(&appliance.repo), &appliance.trust, &tenant.name).await?;
         let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let repo = locks::repository(appliance, &tenant.policy, &folder, &mut warnings)?;
         let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
         let writer = SnapshotWriter::begin(SnapshotOptions {
-            repo: repo.clone(),
+            repo: memory.through(&repo),
             trust: Arc::new(appliance.trust.clone()),
             tenant: tenant.name.clone(),
             vault,
@@ -93,6 +96,7 @@ impl<'a> Night<'a> {
             appliance,
             tenant,
             locks: repo.locks().cloned(),
+            memory,
             docker: appliance.docker().await,
             started,
             next_index: None,
@@ -205,6 +209,7 @@ impl<'a> Night<'a> {
         let writer = self.writer.take().ok_or_else(|| Error::new(Kind::Bug, "the snapshot has ended"))?;
         let committed = writer.commit(self.appliance.around.now()).await?;
         self.seen.committed(&committed);
+        self.memory.keep();
         let mut sizes = std::mem::take(&mut self.sizes);
         sizes.append(&mut self.new_sizes);
         let kept = [

@@ -9,12 +9,10 @@ use sha2::{Digest, Sha256 as Hasher};
 use crate::error::{Kind, Result};
 use crate::id::Sha256;
 use crate::monitor::{Counter, Monitor};
+use crate::repo::object;
 use crate::repo::pack::MOST_OBJECT_BYTES;
 use crate::repo::receipt::ObjectRef;
 use crate::store::{Kept, Key, Store};
-
-/// How many versions of one key are tried; more are only there to keep a reader busy.
-const VERSIONS_TRIED: usize = 32;
 
 /// What is under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub async fn judge(
         }
     }
     let older = if deleted { versions } else { &versions[..versions.len() - 1] };
-    for entry in older.iter().filter(|e| e.size_bytes == right.size).take(VERSIONS_TRIED) {
+    for entry in older.iter().filter(|e| e.size_bytes == right.size).take(object::VERSIONS_TRIED) {
         if hash_of(store, key, entry.version.as_deref(), monitor).await? == Some(right.hash) {
             return Ok(Verdict::Older { deleted });
         }
@@ -81,13 +79,7 @@ async fn hash_of(
     version: Option<&str>,
     monitor: &dyn Monitor,
 ) -> Result<Option<Sha256>> {
-    match transfer(store, key, version, monitor).await {
-        Err(e) if matches!(e.kind(), Kind::Store | Kind::Timeout) => {
-            tracing::warn!(error = %e, "reading an object again");
-            transfer(store, key, version, monitor).await
-        }
-        other => other,
-    }
+    object::once_more(|| transfer(store, key, version, monitor)).await
 }
 
 async fn transfer(

@@ -17,6 +17,7 @@ use crate::repo::writer::Head;
 use crate::repo::{manifest, object, receipt, survey};
 
 use super::write::SnapshotOptions;
+use crate::store::Kept;
 
 /// How many lost packs are told one by one, and how many of the snapshots that need one.
 const TOLD: usize = 5;
@@ -30,17 +31,16 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    /// Lists the packs, and finds those that somebody overwrote or deleted.
-    pub async fn look(options: &SnapshotOptions, marks: &VoidMarks) -> Result<Holdings> {
+    /// Finds the packs in a listing of the tenant, and those that somebody overwrote or deleted.
+    pub async fn of(options: &SnapshotOptions, kept: &Kept, marks: &VoidMarks) -> Result<Holdings> {
         let SnapshotOptions { repo, tenant, .. } = options;
-        let kept = object::kept(&**repo.store(), &keys::packs(tenant)).await?;
-        let tampered = tampered::packs(&**repo.store(), tenant, &kept, &marks.packs).await?;
+        let tampered = tampered::packs(&**repo.store(), tenant, kept, &marks.packs).await?;
         for what in tampered::told(&tampered) {
             options.monitor.problem(&Error::new(Kind::Damaged, what).hint(
                 "somebody else has this host's store credential, or one like it; what is kept is still read, and written anew",
             ));
         }
-        Ok(Holdings { held: tampered::newest(tenant, &kept).collect(), tampered })
+        Ok(Holdings { held: tampered::newest(tenant, kept).collect(), tampered })
     }
 
     /// Returns the packs that nothing new may refer to, whatever their length.
@@ -160,12 +160,11 @@ async fn needed_by(
     needed
 }
 
-/// Puts wraps in force back that are not in the store any more, and says so; costs one listing where all are there.
+/// Puts wraps in force back that a listing of the tenant does not show any more, and says so.
 ///
 /// One that cannot be put back is told and loses nothing yet: each receipt holds them too.
-pub(super) async fn put_back_wraps(options: &SnapshotOptions) -> Result<Vec<String>> {
+pub(super) async fn put_back_wraps(options: &SnapshotOptions, kept: &Kept) -> Vec<String> {
     let SnapshotOptions { repo, tenant, vault, .. } = options;
-    let kept = object::kept(&**repo.store(), &keys::wraps(tenant, vault.id())).await?;
     let mut told = Vec::new();
     for wrap in vault.wraps() {
         let key = keys::wrap(tenant, vault.id(), wrap.hash());
@@ -178,5 +177,5 @@ pub(super) async fn put_back_wraps(options: &SnapshotOptions) -> Result<Vec<Stri
             Err(e) => format!("{key} is not in the store any more, and could not be put back: {e}"),
         });
     }
-    Ok(told)
+    told
 }

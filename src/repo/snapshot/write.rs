@@ -16,6 +16,7 @@ use crate::repo::extent::StreamRecord;
 use crate::repo::history::Head;
 use crate::repo::keys;
 use crate::repo::manifest::{ComponentRecord, State};
+use crate::repo::recall;
 use crate::repo::receipt::{Committed, Trigger};
 use crate::repo::repository::{Repository, whole_seconds};
 use crate::repo::reuse::Barred;
@@ -112,8 +113,10 @@ impl SnapshotWriter {
             .hint("without one nobody could read the snapshot; `lifeboat keys` shows the operators"));
         }
         let certificate = certificate.number;
-        let marks = VoidMarks::load(repo, trust, tenant).await?;
-        let holdings = Holdings::look(&options, &marks).await?;
+        // Void marks, packs and wraps in one: a tenant is small to list, and each request counts, every night.
+        let kept = recall::kept(repo, &keys::tenant(tenant)).await?;
+        let marks = VoidMarks::default().newer_of(repo, trust, tenant, &kept.versions).await?;
+        let holdings = Holdings::of(&options, &kept, &marks).await?;
         let packs = BackupWriter::open(WriterOptions {
             store: Arc::clone(repo.store()),
             pack_prefix: keys::packs(tenant),
@@ -128,7 +131,7 @@ impl SnapshotWriter {
         })
         .await?;
         let mut warnings = holdings.lost(&options, &marks, packs.head(), packs.remembered()).await?;
-        warnings.extend(harm::put_back_wraps(&options).await?);
+        warnings.extend(harm::put_back_wraps(&options, &kept).await);
         Ok(SnapshotWriter {
             options,
             certificate,
