@@ -1,5 +1,9 @@
 //! How many requests of the store a night costs, and a look at a fleet. What each verb asked stands in a failure's message.
-#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, in the functions it calls too, and shows its figures"
+)]
 
 #[path = "requests/fleet.rs"]
 mod fleet;
