@@ -22,7 +22,8 @@ const ODD: &str = include_str!("mariadb/odd.sql");
 
 fn options() -> LoadOptions {
     let timeouts = Timeouts { stage: Duration::from_secs(600), idle: Duration::from_secs(120) };
-    LoadOptions { charset: "utf8mb4".into(), collation: "utf8mb4_unicode_ci".into(), timeouts }
+    let (charset, collation) = ("utf8mb4".into(), "utf8mb4_unicode_ci".into());
+    LoadOptions { dumped_as: "as it was".into(), charset, collation, timeouts }
 }
 
 fn user(server: &Server, name: &str, password: &str) -> Server {

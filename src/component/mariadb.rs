@@ -8,8 +8,10 @@
 //! Everything runs in the database's own container, so that client and server match. Secrets go there as the first
 //! lines of a script's stdin, or are never taken out of the container at all.
 
+mod account;
 mod connect;
 mod databases;
+mod definers;
 mod dump;
 mod fault;
 mod judge;
@@ -19,21 +21,25 @@ mod preflight;
 mod record;
 mod scan;
 mod users;
+mod views;
 
 use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+pub use account::{SiteAccount, prove_readable, proves_password};
 pub use databases::{
     Swapped, database_exists, drop_database, end_sessions, has_tables, prove_encryption_key, swap, wait_ready,
 };
+pub use definers::{Lent, lend};
 pub use dump::{DatabaseSource, dump, dump_body_digest};
 pub use fault::{Retry, retry_of};
 pub use load::{LoadOptions, Loaded, load};
-pub use record::{DatabaseRecord, Routine, TableRecord, UserRecord};
+pub use preflight::Orphan;
+pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord};
 pub use scan::{BinlogPosition, Scan, Scanned};
-pub use users::{NewUser, create_user, recreate_users};
+pub use users::{NewUser, Rights, create_user, recreate_users, rights_of};
 
 /// The name of the component's only stream.
 pub const STREAM: &str = "sql";
@@ -51,6 +57,13 @@ pub enum Credentials {
         /// The password.
         password: SecretString,
     },
+    /// A site's own account, which is believed by its password alone and by no socket that knows the caller.
+    Site {
+        /// The account's name.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
 }
 
 impl fmt::Debug for Credentials {
@@ -58,6 +71,7 @@ impl fmt::Debug for Credentials {
         match self {
             Credentials::Container => f.write_str("Container"),
             Credentials::User { user, .. } => write!(f, "User({user})"),
+            Credentials::Site { user, .. } => write!(f, "Site({user})"),
         }
     }
 }

@@ -27,7 +27,10 @@ pub use machine::{CopyTo, DrillPlace, Machine, Notify, Prune};
 pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
 pub use secret::{SecretRef, SecretUrl};
 pub use store::{Credentials, StoreAddress, StoreConfig};
-pub use tenant::{BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant};
+pub use tenant::{
+    BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant,
+    is_system_schema,
+};
 pub use units::{Rate, Size, duration};
 
 use crate::error::{Error, Kind, Result};

@@ -162,6 +162,11 @@ pub struct Certs {
     pub domains: Vec<String>,
 }
 
+/// Tells whether a database is one that every server has for itself, and no site ever.
+pub fn is_system_schema(name: &str) -> bool {
+    ["mysql", "information_schema", "performance_schema", "sys"].iter().any(|s| name.eq_ignore_ascii_case(s))
+}
+
 impl Tenant {
     /// Returns each component with whether it is backed up, in the order of a backup.
     pub fn components(&self) -> [(ComponentName, Part<()>); 6] {
@@ -246,9 +251,17 @@ const CONTAINER_HINT: &str = "write container = \"name\", or skip = \"reason\"";
 
 fn database(raw: &raw::Database, c: &mut Checker<'_>) -> Option<Database> {
     let container = c.require("database.container", &raw.container, CONTAINER_HINT, container);
-    let name = c.parse("database.name", &raw.name, not_empty);
+    let name = c.parse("database.name", &raw.name, database_name);
     let login = login("database", &raw.user, (&raw.password, &raw.password_file), c);
     Some(Database { container: container?, name, login: login? })
+}
+
+fn database_name(text: &str) -> Result<String> {
+    if is_system_schema(text.trim()) {
+        return Err(Error::new(Kind::Config, format!("{text:?} is the server's own database, no site's"))
+            .hint("db_name in the site's site_config.json is its name"));
+    }
+    not_empty(text)
 }
 
 fn redis(key: &str, raw: &raw::Redis, c: &mut Checker<'_>) -> Option<Redis> {

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Context, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::host::ContainerSpec;
+use crate::id::ComponentName;
 
 /// Where a component lived, with what its dump said of itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,6 +30,19 @@ impl Envelope {
         self.own = own;
         // Strings, numbers and maps with string keys always have a JSON form.
         serde_json::to_value(&self).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Reads the component's own record.
+    pub fn own<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.own).context(Kind::Damaged, "record of a component in the manifest")
+    }
+
+    /// Returns the container it lived in.
+    pub fn container_of(&self, component: ComponentName) -> Result<&ContainerSpec> {
+        self.container.as_ref().ok_or_else(|| {
+            let what = format!("the manifest does not say which container held {component}");
+            Error::new(Kind::Damaged, what)
+        })
     }
 
     /// Reads it back from a manifest.

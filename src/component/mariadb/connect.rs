@@ -14,6 +14,9 @@ use crate::host::{Exec, ExecSpec};
 const CONNECT: &str = include_str!("connect.sh");
 const QUERY: &str = include_str!("query.sh");
 
+/// A user of the container that no account of the server is bound to.
+const NOBODY: &str = "65534";
+
 /// The longest a query of ours may take.
 pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(300);
 
@@ -27,7 +30,7 @@ impl Server {
         script: &str,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<Exec> {
-        let mut exec = self.docker.exec(&self.container, spec(script, arguments)).await?;
+        let mut exec = self.docker.exec(&self.container, self.spec(script, arguments)).await?;
         let secrets = self.secret_lines()?;
         exec.input.write_all(secrets.as_bytes()).await.context(Kind::Host, self)?;
         exec.input.flush().await.context(Kind::Host, self)?;
@@ -45,7 +48,13 @@ impl Server {
         lines.push_str(stdin);
         let ran = self
             .docker
-            .run(&self.container, spec(script, arguments), lines.as_bytes(), ANSWER_LIMIT_BYTES, QUERY_LIMIT)
+            .run(
+                &self.container,
+                self.spec(script, arguments),
+                lines.as_bytes(),
+                ANSWER_LIMIT_BYTES,
+                QUERY_LIMIT,
+            )
             .await?;
         if ran.exit.code != 0 {
             return Err(fault::of(&ran.exit, self));
@@ -71,12 +80,24 @@ impl Server {
     fn secret_lines(&self) -> Result<Zeroizing<String>> {
         let (user, password) = match &self.credentials {
             Credentials::Container => ("", ""),
-            Credentials::User { user, password } => (user.as_str(), password.expose_secret()),
+            Credentials::User { user, password } | Credentials::Site { user, password } => {
+                (user.as_str(), password.expose_secret())
+            }
         };
         if user.contains('\n') || password.contains('\n') {
             return Err(Error::new(Kind::Config, format!("{self}: user or password holds a line feed")));
         }
         Ok(Zeroizing::new(format!("{user}\n{password}\n")))
+    }
+
+    fn spec<S: Into<String>>(&self, script: &str, arguments: impl IntoIterator<Item = S>) -> ExecSpec {
+        let spec = ExecSpec::script(&format!("{CONNECT}{script}"), arguments);
+        match self.credentials {
+            // The socket lets the system's `root` in as the server's, whatever the password.
+            Credentials::Site { .. } => spec.user(NOBODY),
+            // Root reads the secret files and may come by the socket.
+            Credentials::Container | Credentials::User { .. } => spec.user("0"),
+        }
     }
 }
 
@@ -84,11 +105,6 @@ impl std::fmt::Display for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "mariadb in container {}", self.container)
     }
-}
-
-fn spec<S: Into<String>>(script: &str, arguments: impl IntoIterator<Item = S>) -> ExecSpec {
-    // Root reads the secret files and may come by the socket.
-    ExecSpec::script(&format!("{CONNECT}{script}"), arguments).user("0")
 }
 
 /// Quotes an identifier.

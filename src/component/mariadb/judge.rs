@@ -115,6 +115,8 @@ pub(super) fn record(database: String, plan: Plan, scanned: Scanned) -> Result<s
             .cloned()
             .collect(),
         events: kept(scanned.events),
+        names_schema: inventory.names.clone(),
+        definers: inventory.definers(),
         binlog: scanned.binlog,
         body_sha256,
         with_routines: plan.shape.routines,

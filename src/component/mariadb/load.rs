@@ -5,8 +5,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::connect::{identifier, literal};
+use super::preflight::Orphan;
 use super::scan::{Scan, Scanned};
-use super::{Server, Timeouts, fault, preflight};
+use super::views::Views;
+use super::{DatabaseRecord, Server, Timeouts, fault, preflight};
 use crate::component::{PIECE_BYTES, Source};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Exec, Input, Output};
@@ -23,6 +25,9 @@ const FIRST_LINE_BYTES: usize = 256;
 /// How to load.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
+    /// The name that the database had when it was dumped.
+    pub dumped_as: String,
+
     /// The new database's character set, as recorded.
     pub charset: String,
     /// The new database's collation, as recorded.
@@ -31,19 +36,36 @@ pub struct LoadOptions {
     pub timeouts: Timeouts,
 }
 
+impl LoadOptions {
+    /// Returns how to load a recorded dump.
+    pub fn of(record: &DatabaseRecord) -> Self {
+        LoadOptions {
+            dumped_as: record.database.clone(),
+            charset: record.charset.clone(),
+            collation: record.collation.clone(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
 /// What was loaded.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Loaded {
     /// What the stream held; its digest is to be compared with the recorded one.
     pub scanned: Scanned,
-    /// Objects whose definer does not exist here: they fail when used.
-    pub orphans: Vec<String>,
+    /// Objects whose definer does not exist here.
+    pub orphans: Vec<Orphan>,
+    /// Objects that name the database as it was called when it was dumped.
+    pub names_dumped: Vec<String>,
+    /// Views that no database of another name takes.
+    pub stuck: Vec<String>,
 }
 
 /// Makes a new database and loads a dump into it, stopping at the first error.
 ///
-/// Fails with [`Kind::Conflict`] where the database is there already. After any other failure a half-filled
-/// database of that name is left, for the caller to drop.
+/// Under another name than it was dumped as, views are moved to it. Fails with [`Kind::Conflict`] where the database is
+/// there already, and with [`Kind::Unsupported`] where a view cannot be moved. After any failure but the first a
+/// half-filled database of that name is left, for the caller to drop.
 pub async fn load(server: &Server, database: &str, source: Source, options: &LoadOptions) -> Result<Loaded> {
     let create = format!(
         "CREATE DATABASE {} CHARACTER SET {} COLLATE {};",
@@ -52,25 +74,40 @@ pub async fn load(server: &Server, database: &str, source: Source, options: &Loa
         literal(&options.collation)
     );
     server.lines(&create).await?;
+    let (scanned, stuck) = load_into(server, database, source, options).await?;
+    let inventory = preflight::inventory_naming(server, database, &options.dumped_as).await?;
+    Ok(Loaded { scanned, orphans: inventory.orphans(), names_dumped: inventory.names, stuck })
+}
+
+/// Loads a dump into a database that is there and empty; returns what it held, and the views that take no other name.
+async fn load_into(
+    server: &Server,
+    database: &str,
+    source: Source,
+    options: &LoadOptions,
+) -> Result<(Scanned, Vec<String>)> {
     let packet = widen_packets(server).await;
     let keep_sandbox = server.run::<&str>(KNOWS_SANDBOX, [], "").await?.trim() == "yes";
     let exec = server.exec(LOAD, [database]).await?;
-    let work = feed_and_wait(server, exec, source, keep_sandbox, options.timeouts);
-    let scanned = timeout(options.timeouts.stage, work).await.unwrap_or_else(|_| {
+    let on_the_way = OnTheWay {
+        first: FirstLine { keep: keep_sandbox, held: Some(Vec::new()) },
+        views: Views::new(&options.dumped_as, database),
+    };
+    let work = feed_and_wait(server, exec, source, on_the_way, options.timeouts);
+    let loaded = timeout(options.timeouts.stage, work).await.unwrap_or_else(|_| {
         Err(Error::new(Kind::Timeout, format!("{server}: loading `{database}` took longer than it may")))
     });
     if let Some(packet) = packet {
         server.lines(&format!("SET GLOBAL max_allowed_packet = {packet};")).await.ok();
     }
-    let scanned = scanned?;
+    let (scanned, stuck) = loaded?;
     if !(scanned.header && scanned.trailer) {
         return Err(Error::new(
             Kind::Damaged,
             format!("{server}: what was loaded into `{database}` is no whole dump"),
         ));
     }
-    let orphans = preflight::inventory(server, database).await?.orphans();
-    Ok(Loaded { scanned, orphans })
+    Ok((scanned, stuck))
 }
 
 /// Lets the server take rows as long as those it was dumped from did; returns what the setting was.
@@ -87,7 +124,7 @@ async fn widen_packets(server: &Server) -> Option<u64> {
 
 /// How feeding ended, apart from faults of the source.
 enum Fed {
-    All(Box<Scanned>),
+    All(Box<(Scanned, Vec<String>)>),
     /// The client does not read any more.
     Refused(std::io::Error),
 }
@@ -96,12 +133,12 @@ async fn feed_and_wait(
     server: &Server,
     exec: Exec,
     source: Source,
-    keep_sandbox: bool,
+    on_the_way: OnTheWay,
     timeouts: Timeouts,
-) -> Result<Scanned> {
+) -> Result<(Scanned, Vec<String>)> {
     let Exec { mut input, mut output } = exec;
     let fed = {
-        let feed = feed(server, &mut input, source, keep_sandbox, timeouts);
+        let feed = feed(server, &mut input, source, on_the_way, timeouts);
         let drain = drain(&mut output);
         tokio::pin!(feed, drain);
         tokio::select! {
@@ -118,7 +155,7 @@ async fn feed_and_wait(
     let exit = output.exit().await?;
     match fed {
         _ if exit.code != 0 => Err(fault::of(&exit, server)),
-        Some(Fed::All(scanned)) => Ok(*scanned),
+        Some(Fed::All(loaded)) => Ok(*loaded),
         Some(Fed::Refused(e)) => Err(Error::new(Kind::Host, server.to_string()).caused_by(e)),
         None => Err(Error::new(Kind::Host, format!("{server}: its client ended before the dump did"))),
     }
@@ -133,26 +170,35 @@ async fn feed(
     server: &Server,
     input: &mut Input,
     mut source: Source,
-    keep_sandbox: bool,
+    mut on_the_way: OnTheWay,
     timeouts: Timeouts,
 ) -> Result<Fed> {
     let stuck = || Error::new(Kind::Timeout, format!("{server}: loading makes no progress"));
     let mut scan = Scan::new();
     let mut buffer = vec![0; PIECE_BYTES];
-    let mut first = FirstLine { keep: keep_sandbox, held: Some(Vec::new()) };
-    loop {
+    let mut out = Vec::with_capacity(PIECE_BYTES);
+    let views = loop {
         let read = timeout(timeouts.idle, source.read(&mut buffer)).await.map_err(|_| stuck())?;
         let n = read.map_err(of_source)?;
         scan.push(&buffer[..n]);
-        let bytes = if n == 0 { first.end() } else { first.pass(&buffer[..n]) };
-        match timeout(timeouts.idle, input.write_all(&bytes)).await.map_err(|_| stuck())? {
-            Ok(()) if n > 0 => {}
-            Ok(()) => break,
+        out.clear();
+        let bytes = if n == 0 { on_the_way.first.end() } else { on_the_way.first.pass(&buffer[..n]) };
+        on_the_way.views.pass(&bytes, &mut out);
+        if let Some(e) = on_the_way.views.refusal() {
+            return Err(e.in_context(server));
+        }
+        let ended = (n == 0).then(|| std::mem::replace(&mut on_the_way.views, Views::new("", "")));
+        let ended = ended.map(|views| views.end(&mut out));
+        match timeout(timeouts.idle, input.write_all(&out)).await.map_err(|_| stuck())? {
+            Ok(()) => {}
             Err(e) => return Ok(Fed::Refused(e)),
         }
-    }
+        if let Some(views) = ended {
+            break views;
+        }
+    };
     match input.shutdown().await {
-        Ok(()) => Ok(Fed::All(Box::new(scan.finish()))),
+        Ok(()) => Ok(Fed::All(Box::new((scan.finish(), views)))),
         Err(e) => Ok(Fed::Refused(e)),
     }
 }
@@ -163,6 +209,12 @@ fn of_source(error: std::io::Error) -> Error {
         Ok(own) => own,
         Err(io) => Error::new(Kind::Io, "the stream to load").caused_by(io),
     }
+}
+
+/// What changes in a dump on its way to the client.
+struct OnTheWay {
+    first: FirstLine,
+    views: Views,
 }
 
 /// Drops the sandbox command where the client does not know it.

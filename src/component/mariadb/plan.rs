@@ -100,9 +100,9 @@ async fn shape(
 async fn left_out(source: &DatabaseSource, inventory: &Inventory) -> Result<BTreeMap<String, String>> {
     let mut left_out: BTreeMap<String, String> =
         source.leave_out.iter().map(|name| (name.clone(), "it could not be read".to_owned())).collect();
-    for (name, fault) in &inventory.views {
-        if let Some(fault) = fault {
-            left_out.insert(name.clone(), (*fault).to_owned());
+    for (name, view) in &inventory.views {
+        if let Some(fault) = view.fault {
+            left_out.insert(name.clone(), fault.to_owned());
         }
     }
     let mut suspects = Vec::new();
@@ -154,7 +154,7 @@ async fn prove(source: &DatabaseSource, inventory: &Inventory, warnings: &mut Ve
 }
 
 fn warnings(source: &DatabaseSource, facts: &Facts, inventory: &Inventory) -> Vec<String> {
-    let mut warnings = inventory.orphans();
+    let mut warnings: Vec<String> = inventory.orphans().iter().map(ToString::to_string).collect();
     let live: Vec<&str> = inventory
         .tables
         .iter()
@@ -165,11 +165,9 @@ fn warnings(source: &DatabaseSource, facts: &Facts, inventory: &Inventory) -> Ve
         let names = live.join(", ");
         warnings.push(format!("not InnoDB, so not of the same instant as the rest: {names}"));
     }
-    for (routine, facts) in &inventory.routines {
-        if facts.names_schema {
-            warnings.push(format!("{routine} names its database: under another name it reaches the old one"));
-        }
-    }
+    let names = inventory.names.iter();
+    warnings
+        .extend(names.map(|o| format!("{o} names its database: under another name it reaches the old one")));
     if let (Credentials::User { user, .. }, false) =
         (&source.server.credentials, facts.lacking_rights.is_empty())
     {

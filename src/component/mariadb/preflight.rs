@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::connect::{identifier, literal};
-use super::{Routine, Server};
+use super::{DefinerRecord, Routine, Server};
 use crate::error::{Error, Kind, Result};
 
 /// Settings of the server that data or statements may depend on.
@@ -43,13 +43,21 @@ pub(super) struct Facts {
 pub(super) struct Inventory {
     pub(super) tables: BTreeMap<String, Table>,
     pub(super) sequences: BTreeSet<String>,
-    /// Views, each with what stands in the way of dumping it.
-    pub(super) views: BTreeMap<String, Option<&'static str>>,
+    pub(super) views: BTreeMap<String, View>,
     pub(super) triggers: BTreeMap<String, Trigger>,
     pub(super) routines: BTreeMap<Routine, RoutineFacts>,
     pub(super) events: BTreeMap<String, String>,
-    /// Accounts that exist, where the user may know.
-    pub(super) accounts: Option<BTreeSet<String>>,
+    /// Triggers, routines, events and defaults of columns that name the database.
+    pub(super) names: Vec<String>,
+    /// Accounts that exist, and whether they may read the database; nothing where the user may not know.
+    pub(super) accounts: Option<BTreeMap<String, bool>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct View {
+    pub(super) definer: String,
+    /// What stands in the way of dumping it.
+    pub(super) fault: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +80,21 @@ pub(super) struct Trigger {
 pub(super) struct RoutineFacts {
     pub(super) definer: String,
     pub(super) readable: bool,
-    pub(super) names_schema: bool,
+}
+
+/// An object whose definer does not exist: it fails when used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    /// The object, such as `trigger t`.
+    pub object: String,
+    /// The account, as `user@host`.
+    pub definer: String,
+}
+
+impl std::fmt::Display for Orphan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} belongs to {}, an account that does not exist", self.object, self.definer)
+    }
 }
 
 /// Asks what the server is; fails with [`Kind::Source`] where it has no such database.
@@ -119,28 +141,48 @@ pub(super) async fn facts(server: &Server, database: &str) -> Result<Facts> {
 
 /// Asks what the database holds.
 pub(super) async fn inventory(server: &Server, database: &str) -> Result<Inventory> {
+    inventory_naming(server, database, database).await
+}
+
+/// The same; `names` holds what names another database.
+pub(super) async fn inventory_naming(server: &Server, database: &str, named: &str) -> Result<Inventory> {
     let db = literal(database);
+    let naming = literal(&format!("(^|[^0-9A-Za-z_$])`?\\Q{named}\\E`?[[:space:]]*[.]"));
     let sql = format!(
         "SELECT JSON_ARRAY('table', TABLE_NAME, TABLE_TYPE, ENGINE, CAST(CREATE_TIME AS CHAR), TABLE_ROWS,
              TABLE_COMMENT <> 'VIEW')
            FROM information_schema.TABLES WHERE TABLE_SCHEMA = {db};
+         SELECT JSON_ARRAY('view', TABLE_NAME, DEFINER) FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {db};
          SELECT JSON_ARRAY('hidden', TABLE_NAME)
            FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {db} AND VIEW_DEFINITION = '';
          SELECT JSON_ARRAY('trigger', TRIGGER_NAME, DEFINER, EVENT_OBJECT_TABLE)
            FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {db};
-         SELECT JSON_ARRAY('routine', ROUTINE_NAME, DEFINER, LOWER(ROUTINE_TYPE), ROUTINE_DEFINITION IS NOT NULL,
-             COALESCE(ROUTINE_DEFINITION, '') LIKE CONCAT('%', {db}, '%'))
+         SELECT JSON_ARRAY('routine', ROUTINE_NAME, DEFINER, LOWER(ROUTINE_TYPE), ROUTINE_DEFINITION IS NOT NULL)
            FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {db};
          SELECT JSON_ARRAY('event', EVENT_NAME, DEFINER)
-           FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {db};"
+           FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {db};
+         SELECT JSON_ARRAY('names', CONCAT('trigger ', TRIGGER_NAME))
+           FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {db} AND ACTION_STATEMENT REGEXP {naming};
+         SELECT JSON_ARRAY('names', CONCAT(LOWER(ROUTINE_TYPE), ' ', ROUTINE_NAME))
+           FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = {db} AND ROUTINE_DEFINITION REGEXP {naming};
+         SELECT JSON_ARRAY('names', CONCAT('event ', EVENT_NAME))
+           FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {db} AND EVENT_DEFINITION REGEXP {naming};
+         SELECT JSON_ARRAY('names', CONCAT('the default of ', TABLE_NAME, '.', COLUMN_NAME))
+           FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {db} AND COLUMN_DEFAULT LIKE 'nextval(%'
+             AND COLUMN_DEFAULT REGEXP {naming};"
     );
     let mut inventory = Inventory::default();
     for row in server.rows::<Vec<Value>>(&sql).await? {
         inventory.take(&row);
     }
-    let accounts = "SELECT JSON_ARRAY(User, Host) FROM mysql.user";
-    if let Ok(rows) = server.rows::<(String, String)>(accounts).await {
-        inventory.accounts = Some(rows.into_iter().map(|(user, host)| format!("{user}@{host}")).collect());
+    inventory.names.sort();
+    let accounts = format!(
+        "SELECT JSON_ARRAY(u.User, u.Host, u.Select_priv = 'Y' OR EXISTS (SELECT 1 FROM mysql.db d WHERE d.User = u.User
+           AND d.Host = u.Host AND {db} LIKE d.Db AND d.Select_priv = 'Y')) FROM mysql.user u;"
+    );
+    if let Ok(rows) = server.rows::<(String, String, u8)>(&accounts).await {
+        let known = rows.into_iter().map(|(user, host, reads)| (format!("{user}@{host}"), reads == 1));
+        inventory.accounts = Some(known.collect());
     }
     Ok(inventory)
 }
@@ -154,11 +196,15 @@ impl Inventory {
         let second = text(2).unwrap_or_default();
         match (what.as_str(), second.as_str()) {
             ("table", "VIEW") => {
-                self.views.insert(name, flag(6).then_some("it refers to something that is not there"));
+                self.views.entry(name).or_default().fault =
+                    flag(6).then_some("it refers to something that is not there");
             }
+            ("view", _) => self.views.entry(name).or_default().definer = second,
             ("hidden", _) => {
-                self.views.entry(name).or_default().get_or_insert("the user may not see its definition");
+                let view = self.views.entry(name).or_default();
+                view.fault.get_or_insert("the user may not see its definition");
             }
+            ("names", _) => self.names.push(name),
             ("table", "SEQUENCE") => drop(self.sequences.insert(name)),
             ("table", kind) => {
                 let rows_estimate = row.get(5).and_then(Value::as_u64).unwrap_or_default();
@@ -179,23 +225,36 @@ impl Inventory {
             ("event", _) => drop(self.events.insert(name, second)),
             _ => {
                 let routine = Routine { kind: text(3).unwrap_or_default(), name };
-                let facts = RoutineFacts { definer: second, readable: flag(4), names_schema: flag(5) };
+                let facts = RoutineFacts { definer: second, readable: flag(4) };
                 self.routines.insert(routine, facts);
             }
         }
     }
 
-    /// Returns the definers that no account is, with one object of each.
-    pub(super) fn orphans(&self) -> Vec<String> {
+    /// Returns the accounts that views belong to.
+    pub(super) fn definers(&self) -> Vec<DefinerRecord> {
+        let able = |account: &str| {
+            let accounts = self.accounts.as_ref();
+            accounts.is_none_or(|known| known.get(account).copied().unwrap_or_default())
+        };
+        let names: BTreeSet<&String> = self.views.values().map(|v| &v.definer).collect();
+        let some = names.into_iter().filter(|account| !account.is_empty());
+        some.map(|account| DefinerRecord { account: account.clone(), able: able(account) }).collect()
+    }
+
+    /// Returns the objects whose definer no account is, each with its definer.
+    pub(super) fn orphans(&self) -> Vec<Orphan> {
         let Some(accounts) = &self.accounts else { return Vec::new() };
+        let views = self.views.iter().map(|(name, view)| (format!("view {name}"), &view.definer));
         let triggers = self.triggers.iter().map(|(name, t)| (format!("trigger {name}"), &t.definer));
         let events = self.events.iter().map(|(name, definer)| (format!("event {name}"), definer));
         let routines = self.routines.iter().map(|(routine, facts)| (routine.to_string(), &facts.definer));
         triggers
             .chain(events)
             .chain(routines)
-            .filter(|(_, definer)| !accounts.contains(*definer))
-            .map(|(object, definer)| format!("{object} belongs to {definer}, an account that does not exist"))
+            .chain(views)
+            .filter(|(_, definer)| !definer.is_empty() && !accounts.contains_key(*definer))
+            .map(|(object, definer)| Orphan { object, definer: definer.clone() })
             .collect()
     }
 

@@ -37,6 +37,12 @@ pub struct DatabaseRecord {
     pub routines: Vec<Routine>,
     /// Its events.
     pub events: Vec<String>,
+    /// Triggers, routines, events and defaults that name the database: under another name they reach the old one.
+    #[serde(default)]
+    pub names_schema: Vec<String>,
+    /// The accounts that views belong to.
+    #[serde(default)]
+    pub definers: Vec<DefinerRecord>,
     /// The digest of the dump's body, by which two dumps are equal.
     pub body_sha256: Sha256,
     /// Whether the dump was taken with `--routines`; a second dump that shall be equal needs the same.
@@ -58,6 +64,15 @@ pub struct TableRecord {
     pub engine: String,
     /// Its rows, counted in the stream; nothing where the client writes several a line.
     pub rows: Option<u64>,
+}
+
+/// An account that views belong to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefinerRecord {
+    /// The account, as `user@host`.
+    pub account: String,
+    /// Whether it was there and could read the database when that was dumped.
+    pub able: bool,
 }
 
 /// A routine.

@@ -19,6 +19,34 @@ pub struct NewUser {
     pub databases: Vec<String>,
 }
 
+/// What an account may do, from wherever it comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Whether it has a right on the server as a whole.
+    pub global: bool,
+    /// The databases it has rights on, by the names that they were given for.
+    pub databases: Vec<String>,
+}
+
+/// Asks what the accounts of a name may do.
+pub async fn rights_of(server: &Server, user: &str) -> Result<Rights> {
+    let user = literal(user);
+    let sql = format!(
+        "SELECT JSON_ARRAY(NULL) FROM mysql.user WHERE User = {user} AND 'Y' IN (Select_priv, Insert_priv, Update_priv,
+           Delete_priv, Create_priv, Drop_priv, Reload_priv, Shutdown_priv, Process_priv, File_priv, Grant_priv, Super_priv,
+           Repl_slave_priv, Repl_client_priv, Create_user_priv);
+         SELECT JSON_ARRAY(Db) FROM mysql.db WHERE User = {user};"
+    );
+    let mut rights = Rights::default();
+    for (database,) in server.rows::<(Option<String>,)>(&sql).await? {
+        match database {
+            Some(name) => rights.databases.push(name.replace("\\_", "_").replace("\\%", "%")),
+            None => rights.global = true,
+        }
+    }
+    Ok(rights)
+}
+
 /// Reads the accounts that have rights on a database, with the statements that make them.
 pub(super) async fn recorded(server: &Server, database: &str) -> Result<Vec<UserRecord>> {
     let accounts = format!(
@@ -90,7 +118,7 @@ fn moved_to(grant: &str, from: &str, database: &str) -> String {
 }
 
 /// Quotes a database for GRANT, where `_` and `%` would stand for other characters.
-fn grantable(database: &str) -> String {
+pub(super) fn grantable(database: &str) -> String {
     identifier(&database.replace('_', "\\_").replace('%', "\\%"))
 }
 

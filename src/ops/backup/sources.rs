@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::component::certs::{self, Acme};
 use crate::component::config::{self, Item};
 use crate::component::files::{self, FileIndex};
-use crate::component::mariadb::{self, Retry, Server, Timeouts};
+use crate::component::mariadb::{self, Retry, Server, SiteAccount, Timeouts};
+use crate::component::site::SiteConfig;
 use crate::component::{Dump, SegmentId, redis};
+use crate::config::{Tenant, is_system_schema};
 use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
 use crate::id::ComponentName;
@@ -86,21 +88,18 @@ async fn database(night: &mut Night<'_>, attempts: &Attempts) -> Result<Dumping>
     let docker = docker(night)?.clone();
     let site = Site::find(tenant, Some(&docker)).await;
     let config = site.as_ref().ok().and_then(|s| s.effective_config().ok());
+    let spec = docker.inspect(&part.container).await?;
+    let credentials = containers::credentials(&part.login)?;
+    let server = Server { docker, container: part.container.clone(), credentials };
     let name = match (&part.name, &config) {
+        // Named by the operator.
         (Some(name), _) => name.clone(),
-        (None, Some(config)) => {
-            config.db_name().map(str::to_owned).ok_or_else(|| no_database_name(&tenant.site))?
-        }
+        (None, Some(config)) => named_by_site(tenant, &server, config).await?,
         (None, None) => return Err(site.err().unwrap_or_else(|| no_database_name(&tenant.site))),
     };
     let policy = &tenant.policy;
-    let spec = docker.inspect(&part.container).await?;
     let dump = mariadb::dump(mariadb::DatabaseSource {
-        server: Server {
-            docker,
-            container: part.container.clone(),
-            credentials: containers::credentials(&part.login)?,
-        },
+        server,
         database: name,
         encryption_key: config.and_then(|c| c.encryption_key()),
         leave_out: attempts.leave_out.clone(),
@@ -110,6 +109,33 @@ async fn database(night: &mut Night<'_>, attempts: &Attempts) -> Result<Dumping>
     .await?;
     let envelope = Envelope { site: tenant.site.clone(), container: Some(spec), ..Envelope::default() };
     Ok(Dumping { dump, envelope })
+}
+
+/// Returns the database that the site's own configuration names, once its own account has shown that it may read it: the
+/// tenant may write that file, and could name another's.
+async fn named_by_site(tenant: &Tenant, server: &Server, config: &SiteConfig) -> Result<String> {
+    let name = config.db_name().ok_or_else(|| no_database_name(&tenant.site))?;
+    let refused = |e: Error| {
+        e.in_context(format!("tenant {}: site_config.json names database `{name}`", tenant.name)).hint(format!(
+            "if this database is the tenant's, write name = \"{name}\" below [database] in tenants/{}.toml; if it is \
+             not, somebody changed the site_config.json of {}",
+            tenant.name, tenant.site
+        ))
+    };
+    if is_system_schema(name) {
+        return Err(refused(Error::new(Kind::Denied, "it is the server's own")));
+    }
+    let (Some(user), Some(password)) = (config.db_user(), config.db_password()) else {
+        return Err(refused(Error::new(
+            Kind::Denied,
+            "there is no db_password to show that the site may read it",
+        )));
+    };
+    let account = SiteAccount { user: user.to_owned(), password };
+    match mariadb::prove_readable(server, name, &account).await {
+        Err(e) if e.kind() == Kind::Denied => Err(refused(e)),
+        other => other.map(|()| name.to_owned()),
+    }
 }
 
 fn no_database_name(site: &str) -> Error {

@@ -3,26 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::component::mariadb::{self, Credentials, DatabaseRecord, LoadOptions, Server, Timeouts};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::host::ContainerSpec;
 use crate::id::ComponentName;
 use crate::ops::appliance::Appliance;
-use crate::ops::record::Envelope;
 use crate::ops::restore::Opened;
-use crate::repo::manifest::State;
 
 use super::bench::{Bench, random_password, variable};
 use super::checks::Findings;
 
 /// How long a fresh server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(180);
-
-/// Finds a component's envelope in a snapshot, unless it failed.
-pub(super) fn envelope(opened: &Opened, component: ComponentName) -> Result<Option<Envelope>> {
-    let found =
-        opened.reader.components().iter().find(|c| c.component == component && c.state != State::Failed);
-    found.map(|c| Envelope::parse(&c.record)).transpose()
-}
 
 /// Loads the database into a fresh server and proves it equal.
 pub(super) async fn drill(
@@ -31,8 +22,8 @@ pub(super) async fn drill(
     bench: &Bench,
     findings: &mut Findings,
 ) -> Result<()> {
-    let Some(envelope) = envelope(opened, ComponentName::Database)? else { return Ok(()) };
-    let record: DatabaseRecord = super::own(&envelope)?;
+    let Some(envelope) = opened.envelope(ComponentName::Database)? else { return Ok(()) };
+    let record: DatabaseRecord = envelope.own()?;
     findings.version("MariaDB", record.server_version.clone());
     let Some(recorded) = &envelope.container else {
         findings.failed("database", "the manifest does not say which container held it");
@@ -47,18 +38,12 @@ pub(super) async fn drill(
 
     monitor.step("drill: load database");
     let clock = Instant::now();
+    let mut lent = mariadb::lend(&server, &record.database, &record.definers).await;
     let loaded = load(opened, &server, &record).await;
+    lent.take_back_unable(&server, &record.definers).await;
     findings.phase_since("load database", clock);
     let Some(loaded) = findings.step("database loaded", loaded) else { return Ok(()) };
-    let same = loaded.scanned.body_sha256 == Some(record.body_sha256);
-    findings.check(
-        "database loaded",
-        same,
-        format!("{} tables, {} bytes", record.tables.len(), record.size_bytes),
-    );
-    if !loaded.orphans.is_empty() {
-        findings.skipped("definers", format!("do not exist here: {}", loaded.orphans.join(", ")));
-    }
+    judge(&record, &loaded, findings);
 
     monitor.step("drill: dump database again");
     let clock = Instant::now();
@@ -73,6 +58,38 @@ pub(super) async fn drill(
         );
     }
     super::site::database_checks(opened, &server, &record, findings).await
+}
+
+/// Judges what was loaded, as far as a restore beside the living database depends on it too.
+fn judge(record: &DatabaseRecord, loaded: &mariadb::Loaded, findings: &mut Findings) {
+    let same = loaded.scanned.body_sha256 == Some(record.body_sha256);
+    let seen = format!("{}, {} bytes", counted(record.tables.len(), "table"), record.size_bytes);
+    findings.check("database loaded", same, seen);
+    // Whoever was there when it was dumped is lacking in this fresh server only.
+    let gone = |o: &&mariadb::Orphan| !record.definers.iter().any(|d| d.able && d.account == o.definer);
+    let orphans: Vec<String> = loaded.orphans.iter().filter(gone).map(ToString::to_string).collect();
+    if !orphans.is_empty() {
+        findings.skipped("definers", format!("do not exist here: {}", orphans.join(", ")));
+    }
+    if !record.views.is_empty() {
+        let stuck = loaded.stuck.join(", ");
+        let seen = match stuck.is_empty() {
+            true => "each is loaded under any database's name".to_owned(),
+            false => format!(
+                "a restore beside the living database would fail: {stuck} calls a table or an alias {} as the database",
+                record.database
+            ),
+        };
+        findings.check("views under another name", stuck.is_empty(), seen);
+    }
+    if !loaded.names_dumped.is_empty() {
+        let names = loaded.names_dumped.join(", ");
+        let why = format!(
+            "database {} is named by {names}: under another name they reach the old one",
+            record.database
+        );
+        findings.skipped("bodies under another name", why);
+    }
 }
 
 /// Starts a fresh server of the recorded image with the recorded settings and a random password.
@@ -90,11 +107,6 @@ async fn start(bench: &Bench, recorded: &ContainerSpec) -> Result<Server> {
 }
 
 async fn load(opened: &Opened, server: &Server, record: &DatabaseRecord) -> Result<mariadb::Loaded> {
-    let options = LoadOptions {
-        charset: record.charset.clone(),
-        collation: record.collation.clone(),
-        timeouts: Timeouts::default(),
-    };
     let source = opened.reader.stream(ComponentName::Database, mariadb::STREAM)?;
-    mariadb::load(server, &record.database, Box::pin(source), &options).await
+    mariadb::load(server, &record.database, Box::pin(source), &LoadOptions::of(record)).await
 }

@@ -131,12 +131,3 @@ pub async fn sweep(appliance: &Appliance) -> Result<Vec<String>> {
     let gone = appliance.docker().await?.sweep_expired(appliance.around.now()).await?;
     Ok(gone.into_iter().map(|l| l.name).collect())
 }
-
-/// Reads a component's own record.
-fn own<T: serde::de::DeserializeOwned>(envelope: &crate::ops::record::Envelope) -> Result<T> {
-    T::deserialize(&envelope.own).context(Kind::Damaged, "record of a component in the manifest")
-}
-
-fn no_container(component: crate::id::ComponentName) -> Error {
-    Error::new(Kind::Damaged, format!("the manifest does not say which container held {component}"))
-}

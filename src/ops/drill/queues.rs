@@ -11,7 +11,6 @@ use crate::ops::restore::Opened;
 
 use super::bench::Bench;
 use super::checks::Findings;
-use super::database::envelope;
 
 /// How long a Redis may take to load and answer.
 const READY_LIMIT: Duration = Duration::from_secs(300);
@@ -24,9 +23,9 @@ pub(super) async fn drill(
     findings: &mut Findings,
 ) -> Result<()> {
     for component in [ComponentName::RedisQueue, ComponentName::RedisCache] {
-        let Some(envelope) = envelope(opened, component)? else { continue };
+        let Some(envelope) = opened.envelope(component)? else { continue };
         appliance.around.monitor.step(&format!("drill: load {component}"));
-        let record: RedisRecord = super::own(&envelope)?;
+        let record: RedisRecord = envelope.own()?;
         findings.version("Redis", record.version.clone());
         let clock = Instant::now();
         let loaded = load(opened, bench, component, &envelope, &record).await;
@@ -46,7 +45,7 @@ async fn load(
     envelope: &Envelope,
     record: &RedisRecord,
 ) -> Result<(Vec<String>, String)> {
-    let recorded = envelope.container.as_ref().ok_or_else(|| super::no_container(component))?;
+    let recorded = envelope.container_of(component)?;
     let mut spec = bench.fresh(component.as_str(), recorded);
     spec.environment.clone_from(&recorded.environment);
     bench.docker.create(&spec).await?;

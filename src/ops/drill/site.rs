@@ -14,7 +14,6 @@ use crate::ops::restore::Opened;
 
 use super::bench::Bench;
 use super::checks::Findings;
-use super::database::envelope;
 
 /// Unpacks the site folder and reads configuration and certificates.
 pub(super) async fn drill(
@@ -23,9 +22,9 @@ pub(super) async fn drill(
     bench: &Bench,
     findings: &mut Findings,
 ) -> Result<()> {
-    if let Some(envelope) = envelope(opened, ComponentName::Files)? {
+    if let Some(envelope) = opened.envelope(ComponentName::Files)? {
         appliance.around.monitor.step("drill: unpack files");
-        let record: Record = super::own(&envelope)?;
+        let record: Record = envelope.own()?;
         let clock = Instant::now();
         let loaded = unpack(appliance, opened, bench, record).await;
         findings.phase_since("unpack files", clock);
@@ -35,7 +34,7 @@ pub(super) async fn drill(
         }
     }
     for component in [ComponentName::Config, ComponentName::Certs] {
-        if envelope(opened, component)?.is_none() {
+        if opened.envelope(component)?.is_none() {
             continue;
         }
         let clock = Instant::now();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::component::Source;
+use crate::component::mariadb::{Lent, Server};
 use crate::error::{Error, Result};
 use crate::host::{ContainerSpec, Docker};
 use crate::id::ComponentName;
@@ -35,7 +36,9 @@ pub(super) struct Work<'a> {
     /// What kept it from taking the old one's place.
     pub why_new_database: String,
     /// Databases made by this run that have not taken their place.
-    pub staged_database: Option<(crate::component::mariadb::Server, String)>,
+    pub staged_database: Option<(Server, String)>,
+    /// What a load of views needs for its time.
+    pub lent: Option<(Server, Lent)>,
     pub aside: Vec<String>,
     pub notes: Vec<String>,
     /// Held while something takes its place, which an interruption must not cut in two.
@@ -58,6 +61,7 @@ impl<'a> Work<'a> {
             new_database: None,
             why_new_database: String::new(),
             staged_database: None,
+            lent: None,
             aside: Vec::new(),
             notes: Vec::new(),
             unbroken: Arc::default(),
@@ -93,9 +97,7 @@ impl<'a> Work<'a> {
 
     /// Returns a component's envelope, if the snapshot has it.
     pub fn recorded(&self, component: ComponentName) -> Result<Option<Envelope>> {
-        let record = self.opened.reader.components().iter().find(|c| c.component == component);
-        let there = record.filter(|r| r.state != State::Failed);
-        there.map(|r| Envelope::parse(&r.record)).transpose()
+        self.opened.envelope(component)
     }
 
     /// Notes that the site's configuration names the new database now.
@@ -228,9 +230,17 @@ impl<'a> Work<'a> {
         Arc::clone(&self.unbroken).lock_owned().await
     }
 
+    /// Takes back what a load was lent.
+    pub async fn take_back_lent(&mut self) {
+        if let Some((server, mut lent)) = self.lent.take() {
+            lent.take_back(&server).await;
+        }
+    }
+
     /// Takes away what this run made and starts what it stopped; returns what is left to do by hand.
     pub async fn undo(&mut self) -> Vec<String> {
         self.docker.settle().await;
+        self.take_back_lent().await;
         let mut left = Vec::new();
         if let Some((server, database)) = self.staged_database.take()
             && !self.made.container(&server.container)

@@ -11,11 +11,10 @@ use crate::ops::record::Envelope;
 use crate::ops::state;
 
 use super::apply::Work;
-use super::plan::own;
 
 /// Restores the site folder.
 pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
-    let record: Record = own(envelope)?;
+    let record: Record = envelope.own()?;
     let sites = sites_folder(work, envelope).await?;
     let folder = sites.join(&envelope.site);
     let fresh = make_fresh(&sites)?;
@@ -33,7 +32,7 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
         .context(Kind::Bug, "swap of files")??;
     work.aside.extend(aside.map(|p| format!("site folder {}", p.display())));
     if let Some(database) = work.envelope(ComponentName::Database)? {
-        work.switched(&own::<DatabaseRecord>(&database)?.database);
+        work.switched(&database.own::<DatabaseRecord>()?.database);
     }
     if fresh {
         give_to_owner_of(&folder, &sites)?;
@@ -105,7 +104,7 @@ pub(super) async fn point_to_new_database(work: &mut Work<'_>) -> Result<()> {
         return Ok(());
     };
     let Some(database) = work.envelope(ComponentName::Database)? else { return Ok(()) };
-    let old = own::<DatabaseRecord>(&database)?.database;
+    let old = database.own::<DatabaseRecord>()?.database;
     let unknown = || {
         Error::new(Kind::Conflict, format!("where the site lies that is to use database {name} is not known"))
             .hint("restore database and files together")
@@ -124,7 +123,7 @@ pub(super) async fn point_to_new_database(work: &mut Work<'_>) -> Result<()> {
 
 async fn ensure_user(work: &Work<'_>, config: &SiteConfig) -> Result<()> {
     let Some(envelope) = work.envelope(ComponentName::Database)? else { return Ok(()) };
-    let record: DatabaseRecord = own(&envelope)?;
+    let record: DatabaseRecord = envelope.own()?;
     let (Some(user), Some(password), Some(spec)) =
         (config.db_user(), config.db_password(), &envelope.container)
     else {

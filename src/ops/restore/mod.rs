@@ -23,8 +23,10 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::check::open_reader;
+use crate::ops::record::Envelope;
 use crate::ops::snapshots::{self, Which};
 use crate::repo::age_file::Identities;
+use crate::repo::manifest::State;
 use crate::repo::receipt::Committed;
 use crate::repo::snapshot::{self, SnapshotReader};
 
@@ -116,6 +118,14 @@ pub struct Opened {
     pub committed: Committed,
     /// Its streams.
     pub reader: SnapshotReader,
+}
+
+impl Opened {
+    /// Returns what the snapshot keeps of a component, if it has it.
+    pub fn envelope(&self, component: ComponentName) -> Result<Option<Envelope>> {
+        let found = self.reader.components().iter().find(|c| c.component == component);
+        found.filter(|c| c.state != State::Failed).map(|c| Envelope::parse(&c.record)).transpose()
+    }
 }
 
 /// Finds a snapshot and opens it with an identity.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::component::files::Record as FilesRecord;
 use crate::component::mariadb::{self, DatabaseRecord, Server};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::host::{ContainerSpec, Docker};
 use crate::id::{ComponentName, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
@@ -128,6 +128,9 @@ pub(super) async fn make(appliance: &Appliance, request: &Request, opened: &Open
             }
         }
         let step = step(&docker, request, opened, &naming, component.component, &envelope).await?;
+        if component.component == ComponentName::Database && step.moves_aside.is_some() {
+            plan.notes.extend(reaches_the_old(&envelope)?);
+        }
         plan.steps.push(step);
     }
     if let Some(missing) = request.only.iter().find(|c| plan.steps.iter().all(|s| s.component != **c)) {
@@ -153,13 +156,13 @@ async fn step(
         step.target = "not asked for".to_owned();
         return Ok(step);
     }
-    let container = envelope.container.as_ref().map(|c| naming.container(&c.name));
+    let container = envelope.container_of(component).map(|c| naming.container(&c.name));
     let running = match &container {
-        Some(name) => docker.state(name).await?.is_some_and(|s| s.is_running()),
-        None => false,
+        Ok(name) => docker.state(name).await?.is_some_and(|s| s.is_running()),
+        Err(_) => false,
     };
     match component {
-        ComponentName::Database => database_step(docker, running, container, envelope, &mut step).await?,
+        ComponentName::Database => database_step(docker, running, container?, envelope, &mut step).await?,
         ComponentName::RedisCache => {
             step.action = Action::Flush;
             step.target = format!(
@@ -172,7 +175,7 @@ async fn step(
             step.target = "jobs of another time could run twice; --with-queue loads them".to_owned();
         }
         ComponentName::RedisQueue => {
-            let name = container.ok_or_else(|| no_container(component))?;
+            let name = container?;
             if docker.try_inspect(&name).await?.is_some() {
                 step.moves_aside = Some(format!("the queue in {name}"));
             }
@@ -190,15 +193,26 @@ async fn step(
     Ok(step)
 }
 
+/// Says what would go on with the database that is moved aside, which keeps its name where that of the new one changes.
+fn reaches_the_old(envelope: &Envelope) -> Result<Option<String>> {
+    let record: DatabaseRecord = envelope.own()?;
+    let names = record.names_schema.join(", ");
+    Ok((!names.is_empty()).then(|| format!("{names} would {}", names_it(&record.database))))
+}
+
+/// Says of objects that name a database what that means once theirs has another name.
+pub(super) fn names_it(database: &str) -> String {
+    format!("read and write database {database}, which they name, not the one restored: mend them at once")
+}
+
 async fn database_step(
     docker: &Docker,
     running: bool,
-    container: Option<String>,
+    container: String,
     envelope: &Envelope,
     step: &mut Step,
 ) -> Result<()> {
-    let record: DatabaseRecord = own(envelope)?;
-    let container = container.ok_or_else(|| no_container(ComponentName::Database))?;
+    let record: DatabaseRecord = envelope.own()?;
     step.target = format!("database {} in {container}", record.database);
     if running {
         let credentials = mariadb::Credentials::Container;
@@ -213,7 +227,7 @@ async fn database_step(
 }
 
 async fn files_step(docker: &Docker, naming: &Naming, envelope: &Envelope, step: &mut Step) -> Result<()> {
-    let record: FilesRecord = own(envelope)?;
+    let record: FilesRecord = envelope.own()?;
     let path = envelope.path.clone().unwrap_or_default();
     step.bytes = record.totals.bytes;
     let host_path = match &envelope.container {
@@ -251,13 +265,4 @@ async fn surviving_volume(
     }
     let rest = path.strip_prefix(mount.target.as_str()).unwrap_or_default().trim_start_matches('/');
     Ok(Some(docker.volume_path(&name).await?.join(rest)))
-}
-
-/// Reads a component's own record.
-pub(super) fn own<T: serde::de::DeserializeOwned>(envelope: &Envelope) -> Result<T> {
-    T::deserialize(&envelope.own).context(Kind::Damaged, "record of a component in the manifest")
-}
-
-pub(super) fn no_container(component: ComponentName) -> Error {
-    Error::new(Kind::Damaged, format!("the manifest does not say which container held {component}"))
 }

@@ -9,7 +9,6 @@ use crate::id::ComponentName;
 use crate::ops::record::Envelope;
 
 use super::apply::Work;
-use super::plan::{no_container, own};
 
 /// How long a Redis may take to load and answer.
 const READY_LIMIT: Duration = Duration::from_secs(300);
@@ -18,7 +17,7 @@ const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// Starts the cache and removes the site's keys from it.
 pub(super) async fn flush_cache(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
-    let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::RedisCache))?;
+    let spec = envelope.container_of(ComponentName::RedisCache)?;
     let name = work.naming.container(&spec.name);
     work.docker.start(&name).await?;
     if work.made.container(&name) {
@@ -28,7 +27,7 @@ pub(super) async fn flush_cache(work: &mut Work<'_>, envelope: &Envelope) -> Res
     let Some(database) = work.envelope(ComponentName::Database)? else {
         return Ok(format!("{name} runs; without the database restored, nothing is flushed"));
     };
-    let record: DatabaseRecord = own(&database)?;
+    let record: DatabaseRecord = database.own()?;
     let prefix = format!("{}|", record.database);
     let n = redis::flush_site_keys(&work.docker, &name, &Credentials::Container, &prefix).await?;
     Ok(format!("{n} keys of the site flushed from {name}"))
@@ -36,7 +35,7 @@ pub(super) async fn flush_cache(work: &mut Work<'_>, envelope: &Envelope) -> Res
 
 /// Starts a queue that this run made and that is not to be loaded: the application needs one; says so.
 pub(super) async fn start_new(work: &Work<'_>, envelope: &Envelope) -> Result<Option<String>> {
-    let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::RedisQueue))?;
+    let spec = envelope.container_of(ComponentName::RedisQueue)?;
     let name = work.naming.container(&spec.name);
     if !work.made.container(&name) {
         return Ok(None);
@@ -47,8 +46,8 @@ pub(super) async fn start_new(work: &Work<'_>, envelope: &Envelope) -> Result<Op
 
 /// Puts the recorded append-only files into the queue's volume, checks them, starts the queue and counts.
 pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<String> {
-    let record: RedisRecord = own(envelope)?;
-    let spec = envelope.container.as_ref().ok_or_else(|| no_container(ComponentName::RedisQueue))?;
+    let record: RedisRecord = envelope.own()?;
+    let spec = envelope.container_of(ComponentName::RedisQueue)?;
     let name = work.naming.container(&spec.name);
     // All of it, for a queue is small: it is not to stand still, nor to be exchanged by a thread that nobody waits for.
     let _unbroken = work.unbroken().await;
