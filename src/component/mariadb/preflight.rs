@@ -177,8 +177,8 @@ pub(super) async fn inventory_naming(server: &Server, database: &str, named: &st
     }
     inventory.names.sort();
     let accounts = format!(
-        "SELECT JSON_ARRAY(u.User, u.Host, u.Select_priv = 'Y' OR EXISTS (SELECT 1 FROM mysql.db d WHERE d.User = u.User
-           AND d.Host = u.Host AND {db} LIKE d.Db AND d.Select_priv = 'Y')) FROM mysql.user u;"
+        "SELECT JSON_ARRAY(u.User, u.Host, IF(u.Select_priv = 'Y' OR EXISTS (SELECT 1 FROM mysql.db d WHERE d.User = u.User
+           AND d.Host = u.Host AND {db} LIKE d.Db AND d.Select_priv = 'Y'), 1, 0)) FROM mysql.user u;"
     );
     if let Ok(rows) = server.rows::<(String, String, u8)>(&accounts).await {
         let known = rows.into_iter().map(|(user, host, reads)| (format!("{user}@{host}"), reads == 1));
