@@ -74,15 +74,19 @@ fn a_large_database_is_backed_up_and_restored_within_256_mib() {
 /// What a chunk may cost in memory, in bytes.
 const CHUNK_BYTES: u64 = 48;
 
-/// What two runs over the same data differ by: the threads' arenas keep what they freed, as their turns fell.
-const NOISE_BYTES: u64 = 24 << 20;
+/// What is not counted: the threads' arenas keep freed buffers, as their turns fell, and a longer run touches more of them.
+/// Runs over the same data differed by up to 12 MiB; of what is live, only the index of chunks grows with a site.
+const NOISE_BYTES: u64 = 20 << 20;
 
-/// Two nights of a site and a look through all of it.
+/// What the large site takes on the disk: its database three times over, and its packs.
+const ROOM_BYTES: u64 = 10_000_000_000;
+
+/// Two nights of a site.
 struct Nights {
     sql_bytes: u64,
     chunks: u64,
-    /// The most that the first backup, the next one and the check held.
-    peaks: [u64; 3],
+    /// The most that the first backup and the next one held.
+    peaks: [u64; 2],
 }
 
 fn nights(name: &str, copies: u32) -> Option<Nights> {
@@ -91,19 +95,16 @@ fn nights(name: &str, copies: u32) -> Option<Nights> {
     let host = TestHost::with_folder();
     host.add_tenant(name, &tenant);
     host.init("elsewhere");
-    let kit = host.kit();
     let (backed, first) = watched(&host, &["backup", name, "--json"]);
     let backed = backed.expect(0).json();
     let chunks = chunks(&host, name);
     let (again, next) = watched(&host, &["backup", name, "--json"]);
     again.expect(0);
-    let (checked, check) = watched(&host, &["check", name, "--identity", kit.to_str().unwrap()]);
-    checked.expect(0);
     let database = backed[0]["components"].as_array().unwrap().iter().find(|c| c["component"] == "database");
     Some(Nights {
         sql_bytes: database.unwrap()["read_bytes"].as_u64().unwrap(),
         chunks,
-        peaks: [first, next, check],
+        peaks: [first, next],
     })
 }
 
@@ -126,17 +127,20 @@ fn a_site_four_times_as_large_costs_48_bytes_a_chunk_more_at_most() {
     if std::env::var_os("LIFEBOAT_FULL").is_none() {
         skip!(name, "1.9 GB of SQL, in a full campaign only");
     }
+    let free = rustix::fs::statvfs(std::env::temp_dir()).map(|s| s.f_bavail * s.f_frsize).unwrap();
+    if free < ROOM_BYTES {
+        skip!(name, "less than 10 GB are free on the disk of temporary files");
+    }
     let Some(small) = nights("memory-35", 35) else { skip!(name, "no real site here") };
     let large = nights("memory-140", 140).unwrap();
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     for n in [&small, &large] {
         println!(
-            "{} MB of SQL, {} chunks: backup {:.1} MiB, next backup {:.1} MiB, check {:.1} MiB",
+            "{} MB of SQL, {} chunks: backup {:.1} MiB, next backup {:.1} MiB",
             n.sql_bytes / 1_000_000,
             n.chunks,
             mib(n.peaks[0]),
-            mib(n.peaks[1]),
-            mib(n.peaks[2])
+            mib(n.peaks[1])
         );
     }
     assert!(large.sql_bytes > 3 * small.sql_bytes, "it did not grow");
@@ -147,6 +151,4 @@ fn a_site_four_times_as_large_costs_48_bytes_a_chunk_more_at_most() {
         assert!(small > 0 && large < RESIDENT_LIMIT, "{what}: {:.1} MiB", mib(large));
         assert!(large <= small + more, "{what}: {:.1} MiB, {:.1} MiB allowed", mib(large), mib(small + more));
     }
-    // A check reads: it has no index of chunks.
-    assert!(large.peaks[2] <= small.peaks[2] + NOISE_BYTES, "check: {:.1} MiB", mib(large.peaks[2]));
 }
