@@ -46,8 +46,8 @@ fn within(tally: &Tally, most: usize) {
     assert!(requests(tally) <= most, "{} requests: {tally:#?}", requests(tally));
 }
 
-#[tokio::test]
-async fn a_night_without_change_asks_a_folder_nine_times() {
+/// A host with one backup of a tenant `t`, whose files lie in the folder that comes with it.
+fn with_files() -> (TestHost, tempfile::TempDir) {
     let host = TestHost::with_folder();
     let sites = tempfile::tempdir().unwrap();
     std::fs::create_dir(sites.path().join("s")).unwrap();
@@ -56,7 +56,33 @@ async fn a_night_without_change_asks_a_folder_nine_times() {
     host.write_tenant_file("t", &text);
     host.init("elsewhere");
     host.run(&["backup", "t"]).expect(0);
+    (host, sites)
+}
 
+#[test]
+fn what_no_listing_shows_is_found_by_a_check_though_a_look_recalls_it() {
+    let (host, _sites) = with_files();
+    let said = host.run(&["snapshots", "t", "--json"]).expect(0).json();
+    let id = said[0]["snapshots"][0]["snapshot"].as_str().unwrap().to_owned();
+    host.run(&["check", "t"]).expect(0);
+    // As a disk does: other bytes, the same length and time.
+    let file = host.path(&format!("store/tenants/t/snapshots/{id}.json"));
+    let time = std::fs::metadata(&file).unwrap().modified().unwrap();
+    support::repository::damage(&file);
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+    host.run(&["check", "t"]).expect(4).says(&[&id]);
+    // One that a listing shows is told at a look.
+    support::repository::damage(&file);
+    host.run(&["check", "t"]).expect(0);
+    std::fs::write(&file, "{}").unwrap();
+    let said = host.run(&["snapshots", "t", "--json"]).json();
+    assert_eq!(said[0]["snapshots"], serde_json::json!([]));
+    assert!(said[0]["faults"][0].as_str().unwrap().contains(&id), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_night_without_change_asks_a_folder_nine_times() {
+    let (host, _sites) = with_files();
     let folder = LocalStore::open(&host.path("store"), Timeouts::default(), false).await.unwrap();
     let store = Counting::new(Arc::new(folder));
     let config = Config::load(&host.path("etc")).unwrap();
