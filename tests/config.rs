@@ -333,3 +333,39 @@ fn a_folder_without_a_host_file_says_so() {
     let found = Config::load(dir.path()).unwrap_err().to_string();
     assert!(found.starts_with("lifeboat.toml: cannot be read in /"), "{found}");
 }
+
+#[test]
+fn folders_of_the_system_and_folders_in_each_other_are_refused_all_at_once() {
+    for system in ["/", "/proc/x", "/sys", "/dev/shm", "/etc", "/var//lib/", "/tmp/."] {
+        let found = host_faults(&format!("state_dir = \"{system}\"\n{SMALLEST}"));
+        assert!(
+            found[0].starts_with("lifeboat.toml:1: state_dir: ") && found[0].contains("of the system"),
+            "{found:?}"
+        );
+        let found = host_faults(&SMALLEST.replace("/srv/lifeboat", system));
+        assert!(found[0].starts_with("lifeboat.toml:2: store.url: "), "{found:?}");
+    }
+    for (state, store) in
+        [("/srv/a", "/srv/a/b"), ("/srv/a/b", "/srv/a"), ("/srv/a", "/srv/a/"), ("/srv//a", "/srv/./a")]
+    {
+        let text = format!("state_dir = \"{state}\"\n{}", SMALLEST.replace("/srv/lifeboat", store));
+        let found = host_faults(&text);
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].starts_with("lifeboat.toml:3: store.url: a store and the state folder"),
+            "{found:?}"
+        );
+    }
+    let host = format!(
+        "state_dir = \"/srv/sites/s/private\"\n{}",
+        SMALLEST.replace("/srv/lifeboat", "/srv/sites/s/public")
+    );
+    let byrne = "site = \"s\"\n[files]\npath = \"/srv/sites\"\n";
+    let found = faults(&[("lifeboat.toml", &host), ("tenants/byrne.toml", byrne)]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    for (line, key) in [("1", "state_dir"), ("3", "store.url")] {
+        let begins = format!("lifeboat.toml:{line}: {key}: ");
+        assert!(found.iter().any(|f| f.starts_with(&begins) && f.contains("tenant byrne")), "{found:?}");
+    }
+    assert!(read(&[("lifeboat.toml", SMALLEST), ("tenants/byrne.toml", byrne)]).is_ok());
+}

@@ -20,8 +20,8 @@ pub(super) struct Findings {
     pub faults: Vec<Fault>,
     /// What should be.
     pub warnings: Vec<Fault>,
-    /// Files that hold secrets, each with the place that names it, for a look at their permissions.
-    pub secret_files: Vec<(Fault, PathBuf)>,
+    /// Where secrets are kept, each with the place in the files that names it, to be looked at.
+    pub secrets: Vec<(Fault, SecretRef)>,
 }
 
 /// Reads the keys of one file.
@@ -134,6 +134,9 @@ impl<'a> Checker<'a> {
                 format!("write {last}_file = \"/path\" or {last} = \"env:NAME\"; treat this one as known"),
             )),
         });
+        if let Some(secret) = &in_env {
+            self.look_at_later(key, text, secret);
+        }
         in_env.or_else(|| self.secret_file(&format!("{key}_file"), file).map(SecretRef::File))
     }
 
@@ -141,10 +144,14 @@ impl<'a> Checker<'a> {
     pub fn secret_file(&mut self, key: &str, file: &Text) -> Option<PathBuf> {
         let path = self.parse(key, file, not_empty)?;
         let path = self.dir.join(path);
-        let place = file.as_ref().map(Spanned::span);
-        let here = self.at(place.as_ref(), key, &Error::new(Kind::Config, ""));
-        self.findings.secret_files.push((here, path.clone()));
+        self.look_at_later(key, file, &SecretRef::File(path.clone()));
         Some(path)
+    }
+
+    fn look_at_later(&mut self, key: &str, text: &Text, secret: &SecretRef) {
+        let place = text.as_ref().map(Spanned::span);
+        let here = self.at(place.as_ref(), key, &Error::new(Kind::Config, ""));
+        self.findings.secrets.push((here, secret.clone()));
     }
 
     /// Reads an address that may hold a token: a URL, `env:NAME`, or `key_file`.

@@ -13,8 +13,9 @@ use super::check::{Checker, Findings};
 use super::fault::{Fault, Faults, did_you_mean};
 use super::file::SourceFile;
 use super::policy::Policy;
+use super::secret::SecretRef;
 use super::tenant::{SitesPlace, Tenant};
-use super::{Config, machine, policy, raw, tenant};
+use super::{Config, machine, places, policy, raw, tenant};
 use crate::error::{Error, Kind};
 use crate::id::TenantName;
 
@@ -57,7 +58,7 @@ impl Config {
         let mut findings = Findings::default();
         let files = read_all(dir, &mut findings.faults);
         let config = check(dir, &files, &Surroundings::here(), &mut findings);
-        look_at_secret_files(&mut findings);
+        look_at_secrets(&mut findings);
         finish(config, findings)
     }
 
@@ -146,7 +147,9 @@ fn check(dir: &Path, files: &[SourceFile], around: &Surroundings, findings: &mut
         return None;
     };
     let raw: raw::Host = file.parse(&mut findings.faults)?;
-    let machine = machine::check(&raw, &around.hostname, &mut Checker::new(file, dir, findings))?;
+    let mut checker = Checker::new(file, dir, findings);
+    let machine = machine::check(&raw, &around.hostname, &mut checker)?;
+    places::are_apart(&raw, &machine, &tenants, &mut checker);
     Some(Config { dir: dir.to_owned(), machine, policies, tenants, warnings: Vec::new() })
 }
 
@@ -251,17 +254,32 @@ fn places(tenant: &Tenant) -> Vec<(&'static str, String)> {
     all
 }
 
-/// Warns of secret files that lack or that others may read.
-fn look_at_secret_files(findings: &mut Findings) {
-    for (place, path) in std::mem::take(&mut findings.secret_files) {
-        let what = match std::fs::metadata(&path) {
+/// Notes secrets that are empty, and warns of those that lack or that others may read.
+fn look_at_secrets(findings: &mut Findings) {
+    for (place, secret) in std::mem::take(&mut findings.secrets) {
+        if secret.is_empty() {
+            let hint = Some("keep the secret there, or take the key away".to_owned());
+            findings.faults.push(Fault { what: format!("{secret} is empty"), hint, ..place });
+        } else if let Some((what, hint)) = doubt(&secret) {
+            findings.warnings.push(Fault { what, hint, ..place });
+        }
+    }
+}
+
+/// Says what speaks against a secret's place, and what to do.
+fn doubt(secret: &SecretRef) -> Option<(String, Option<String>)> {
+    match secret {
+        SecretRef::Env(name) => {
+            let hint = "the service has it from its unit; this command has not".to_owned();
+            std::env::var_os(name).is_none().then(|| (format!("{secret} is not set here"), Some(hint)))
+        }
+        SecretRef::File(path) => match std::fs::metadata(path) {
             Ok(about) if about.permissions().mode() & 0o007 != 0 => {
-                "readable by everybody on this host".to_owned()
+                let hint = format!("chmod 600 {}", path.display());
+                Some(("readable by everybody on this host".to_owned(), Some(hint)))
             }
-            Ok(_) => continue,
-            Err(e) => format!("secret file {}: {e}", path.display()),
-        };
-        let hint = Some(format!("chmod 600 {}", path.display())).filter(|_| path.exists());
-        findings.warnings.push(Fault { what, hint, ..place });
+            Ok(_) => None,
+            Err(e) => Some((format!("{secret}: {e}"), None)),
+        },
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::{Checker, absolute, not_empty, one_of};
+use super::places::own_folder;
 use super::raw;
 use super::secret::SecretUrl;
 use super::store::{self, Credentials, StoreAddress, StoreConfig};
@@ -119,7 +120,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
     let operators = operators(&raw.operators, c);
     Some(Machine {
         state_dir: c
-            .parse("state_dir", &raw.state_dir, absolute)
+            .parse("state_dir", &raw.state_dir, own_folder)
             .unwrap_or_else(|| "/var/lib/lifeboat".into()),
         pin: c.parse("repository.pin", &raw.repository.pin, |t| t.parse()),
         spool_size: c.parse("spool.size", &raw.spool.size, at_least_one_pack).unwrap_or(Size(4 << 30)),

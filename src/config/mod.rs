@@ -9,6 +9,7 @@ mod fault;
 mod file;
 mod load;
 mod machine;
+mod places;
 mod policy;
 mod raw;
 mod secret;

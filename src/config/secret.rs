@@ -35,13 +35,25 @@ impl SecretRef {
                 Error::new(Kind::Config, format!("environment variable {name} is not set to text"))
             })?,
         };
-        let trimmed = text.strip_suffix('\n').unwrap_or(&text);
-        let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
+        let trimmed = trimmed(&text);
         if trimmed.is_empty() {
             return Err(Error::new(Kind::Config, format!("{self} is empty")));
         }
         Ok(SecretString::from(trimmed))
     }
+
+    /// Tells whether the place is there and holds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            SecretRef::File(path) => read(path).is_ok_and(|text| trimmed(&text).is_empty()),
+            SecretRef::Env(name) => std::env::var(name).is_ok_and(|text| trimmed(&text).is_empty()),
+        }
+    }
+}
+
+fn trimmed(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::check::{Checker, absolute, http_url, not_empty};
+use super::places::own_folder;
 use super::raw;
 use super::secret::SecretRef;
 use super::units::{Rate, rate};
@@ -133,7 +134,8 @@ fn store_url(text: &str) -> Result<StoreUrl> {
             .hint("write s3://bucket/prefix or file:///absolute/folder")
     };
     if let Some(path) = text.strip_prefix("file://") {
-        return absolute(path).map(StoreUrl::Local).map_err(|_| fault());
+        absolute(path).map_err(|_| fault())?;
+        return own_folder(path).map(StoreUrl::Local);
     }
     let rest = text.strip_prefix("s3://").ok_or_else(fault)?;
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
