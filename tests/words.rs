@@ -105,3 +105,71 @@ fn a_missing_configuration_is_named_with_its_folder_and_no_tenants_are_no_silenc
     let said = host.run(&["status"]).expect(2);
     assert!(said.err.contains(host.path("etc").to_str().unwrap()), "{}", said.err);
 }
+
+#[test]
+fn an_empty_secret_is_a_fault_wherever_it_is_kept_and_all_are_told_at_once() {
+    let host = TestHost::with_folder();
+    let url = format!("url = \"file://{}\"", host.path("store").display());
+    host.write_host_file(
+        &url,
+        "[notify]\nwebhook_file = \"empty\"\nping = \"env:EMPTY_PING\"\nping_start = \"env:UNSET_PING\"",
+    );
+    host.write_tenant_file("byrne", &format!("{TENANT}password_file = \"empty\"\n"));
+    fs::write(host.path("etc/empty"), "\n").unwrap();
+    let output = host.command(&["config", "check"]).env("EMPTY_PING", "").output().unwrap();
+    let said = support::host::said(output).expect(2);
+    for begins in [
+        "lifeboat.toml:8: notify.webhook_file: secret file ",
+        "lifeboat.toml:9: notify.ping: environment variable EMPTY_PING is empty",
+        "tenants/byrne.toml:5: database.password_file: secret file ",
+    ] {
+        assert!(said.err.contains(begins), "{begins}: {}", said.err);
+    }
+    assert!(!said.err.contains("UNSET_PING"), "the service may have it: {}", said.err);
+}
+
+/// Runs `init` with a recovery kit, as an operator does who types the same line again.
+fn init_again(host: &TestHost) -> support::host::Said {
+    let kit = host.kit();
+    host.run(&["init", "--non-interactive", "--drills", "elsewhere", "--kit", kit.to_str().unwrap()])
+}
+
+#[test]
+fn an_init_that_was_cut_off_is_completed_as_the_next_one_says() {
+    let sites = tempfile::tempdir().unwrap();
+    fs::create_dir(sites.path().join("s.example")).unwrap();
+    fs::write(sites.path().join("s.example/site_config.json"), "{}").unwrap();
+    let host = TestHost::with_folder();
+    host.write_tenant_file(
+        "t",
+        &format!("site = \"s.example\"\n[files]\npath = \"{}\"\n", sites.path().display()),
+    );
+
+    // Cut off with the sheet's place taken and nothing in it.
+    fs::write(host.kit(), "").unwrap();
+    init_again(&host).expect(0);
+
+    // Cut off with the repository made, and nothing known of it on the host.
+    fs::remove_dir_all(host.path("state")).unwrap();
+    fs::remove_dir_all(host.path("store/hosts")).unwrap();
+    let said = init_again(&host).expect(1);
+    let next = format!("keys certify --kit {}", host.kit().display());
+    assert!(said.err.contains(&next), "{}", said.err);
+    let elsewhere = host.path("other.txt");
+    let other = ["init", "--non-interactive", "--drills", "elsewhere", "--kit", elsewhere.to_str().unwrap()];
+    let said = host.run(&other).expect(1);
+    assert!(said.err.contains("`lifeboat keys certify --kit KIT`"), "{}", said.err);
+    assert!(!elsewhere.exists(), "a sheet without its repository is left");
+    host.run(&["keys", "certify", "--kit", host.kit().to_str().unwrap()]).expect(0);
+    host.run(&["keys", "confirm", "--kit", host.kit().to_str().unwrap()]).expect(0);
+    host.run(&["backup", "t"]).expect(0);
+    host.run_unlocked(&["files", "cat", "t", "latest", "site_config.json"]).expect(0);
+
+    // Cut off with the sheet written and no repository made.
+    fs::remove_dir_all(host.path("state")).unwrap();
+    fs::remove_dir_all(host.path("store")).unwrap();
+    let said = init_again(&host).expect(1);
+    assert!(said.err.contains("remove the file and run init again"), "{}", said.err);
+    fs::remove_file(host.kit()).unwrap();
+    init_again(&host).expect(0);
+}

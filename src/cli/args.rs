@@ -323,7 +323,7 @@ pub struct SnapshotArgs {
 pub struct FilesArgs {
     #[command(flatten)]
     pub of: SnapshotArgs,
-    /// A path within the site folder; all of it when left out
+    /// A path within the site folder, as `files ls` prints it; all of it when left out. `%XX` stands for a byte, `%25` for `%`
     pub path: Option<String>,
 }
 
@@ -332,7 +332,7 @@ pub struct FilesArgs {
 pub struct CatArgs {
     #[command(flatten)]
     pub of: SnapshotArgs,
-    /// A file's path within the site folder, as `files ls` prints it
+    /// A file's path within the site folder, as `files ls` prints it: `%XX` stands for a byte, `%25` for `%`
     pub path: String,
 }
 

@@ -38,7 +38,7 @@ pub use content::OWN_SEGMENT_BYTES;
 pub use exclude::{Excludes, OWN_PREFIX};
 pub use extract::{Content, Extraction};
 pub use index::{FileIndex, Stamp};
-pub use list::{Line, Listing, Placed, locate, spell, unspell};
+pub use list::{Line, Listing, Placed, locate, spell, spell_shown, unspell};
 pub use load::{Loaded, load};
 pub use staging::Target;
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the order in which these come to be, so that a crash leaves no repository whose keys nobody has.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,13 +75,17 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
     let store = place::open_untried(&config.machine, true).await?;
     let warnings = try_store(&state, &store, around).await?;
     let keys = make_keys(&config.machine, &options)?;
-    let mut kit_file = KitFile::reserve(&options.kit)?;
+    let mut kit_file = match KitFile::reserve(&options.kit) {
+        Err(e) if e.kind() == Kind::Conflict => return Err(half_done(e, &options.kit, store).await),
+        other => other?,
+    };
 
     // The sheet first: a repository whose root key nobody has could never be used, nor perhaps removed.
     let draft = Repository::draft(keys.root.public(), around.now(), rand::random())?;
     kit_file.write(&keys.kit(&draft, &config.machine, around)?)?;
-    let repo = draft.create(store).await?;
-    kit_file.keep();
+    // From here on somebody may need it: whether the repository came to be is known from a good answer only.
+    kit_file.needed = true;
+    let repo = draft.create(store).await.inspect_err(|e| kit_file.needed = e.kind() != Kind::Conflict)?;
     keep_host_keys(&state, &keys)?;
     let tenants: Vec<TenantName> = config.tenants().map(|t| t.name.clone()).collect();
     certify(&repo, &state, &keys.root, config, &[], around).await?;
@@ -277,6 +282,27 @@ fn refuse_kit_on_host(kit: &Path, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Says what an earlier `init` left undone whose recovery kit is there.
+async fn half_done(there: Error, path: &Path, store: SharedStore) -> Error {
+    let Ok(kit) = Kit::read(path) else { return there };
+    let address = store.address();
+    let hint = match Repository::open(store, Some(kit.pin)).await {
+        Ok(repo) => format!(
+            "it is that of repository {}, which {address} holds: if an init was cut off, `lifeboat keys certify --kit {}` \
+             completes it",
+            repo.id(),
+            path.display()
+        ),
+        Err(e) if e.kind() == Kind::NoRepository && kit.store == address => format!(
+            "it is that of repository {}, which {address} does not hold: an init was cut off before it made it, so remove \
+             the file and run init again",
+            kit.repository
+        ),
+        Err(_) => format!("it is that of repository {} in {}: name another file", kit.repository, kit.store),
+    };
+    there.hint(hint)
+}
+
 /// The kit's place, taken before the repository exists, so that no repository is made whose kit cannot be kept.
 struct KitFile<'a> {
     path: &'a Path,
@@ -286,24 +312,29 @@ struct KitFile<'a> {
 impl<'a> KitFile<'a> {
     fn reserve(path: &'a Path) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .context(Kind::Io, format_args!("recovery kit {}", path.display()))
-            .map_err(|e| e.hint("name a file that does not exist, best on a device that leaves this host"))?;
-        Ok(KitFile { path, needed: false })
+        let what = || format!("recovery kit {}", path.display());
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        match made {
+            Ok(_) => Ok(KitFile { path, needed: false }),
+            // An init that was cut off had got so far and no further.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && is_empty_file(path) => {
+                Ok(KitFile { path, needed: false })
+            }
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {
+                Err(Error::new(Kind::Conflict, format!("{} is there already", what()))
+                    .hint("name a file that does not exist, best on a device that leaves this host"))
+            }
+            Err(e) => Err(e).context(Kind::Io, what()),
+        }
     }
 
     fn write(&mut self, kit: &Kit) -> Result<()> {
         state::write_private(self.path, kit.to_text().expose_secret().as_bytes())
     }
+}
 
-    /// Keeps the sheet: its repository is there.
-    fn keep(mut self) {
-        self.needed = true;
-    }
+fn is_empty_file(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|about| about.is_file() && about.len() == 0)
 }
 
 impl Drop for KitFile<'_> {

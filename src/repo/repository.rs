@@ -49,7 +49,10 @@ impl Draft {
         object::put_once(&*store, &keys::repository(), self.bytes.into()).await.map_err(|e| match e.kind() {
             Kind::Conflict => {
                 Error::new(Kind::Conflict, format!("{} holds a repository already", store.address()))
-                    .hint("use another bucket or prefix; `lifeboat keys certify --kit KIT` lets this host write to it")
+                    .hint(
+                        "`lifeboat keys certify --kit KIT` with its recovery kit lets this host write to it, also where an init was cut \
+                         off; a new one needs another bucket or prefix",
+                    )
             }
             _ => e,
         })?;

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt;
 use super::{Call, DONE};
 use crate::cli::args::{CatArgs, FilesArgs, FilesVerb, IdentityArgs, SnapshotArgs};
 use crate::cli::ask;
-use crate::cli::render::{Rendered, bytes, shown};
+use crate::cli::render::{Rendered, bytes};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::Sha256;
 use crate::ops::appliance::Appliance;
@@ -54,7 +54,7 @@ impl Rendered for Listed {
         let time = jiff::Timestamp::from_second(self.mtime)
             .map_or_else(|_| String::new(), |t| t.strftime("%Y-%m-%d %H:%M").to_string());
         let size = if self.kind == "file" { bytes(self.size_bytes) } else { String::new() };
-        format!("{:<6} {:>9}  {time}  {}\n", self.kind, size, shown(&self.path))
+        format!("{:<6} {:>9}  {time}  {}\n", self.kind, size, self.path)
     }
 }
 

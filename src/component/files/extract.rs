@@ -3,10 +3,11 @@
 //! Owns the same safety as a whole restore. Which entries, and where their contents come from, is the caller's: the list gives
 //! each content's place in the stream `tar`.
 
-use std::path::Path;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256 as Hasher};
-use std::io::Write;
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::beneath;
@@ -18,10 +19,25 @@ use crate::component::archive::{EntryKind, read_error};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
 
+/// The name of what is extracted within the folder it is built in, which only we may enter.
+const CONTENT: &str = "content";
+
 /// A folder that chosen entries are written into; what exists there is never written over.
+///
+/// A folder that is not there yet appears whole, at [`Extraction::finish`]; until then, and where it never comes so far,
+/// nothing bears its name.
 pub struct Extraction {
     tree: Tree,
     buffer: Vec<u8>,
+    place: Place,
+}
+
+/// What becomes of the folder when the extraction ends early.
+enum Place {
+    /// It is built beside its place and then renamed; dropped, it is removed.
+    New { building: TempDir, folder: PathBuf },
+    /// It was there, and what was written into it stays.
+    Old,
 }
 
 /// A file's content on its way out of a backup.
@@ -36,11 +52,19 @@ impl Extraction {
     /// Opens the folder, which is made if it is not there.
     pub fn into(folder: &Path) -> Result<Self> {
         let what = || format!("folder {}", folder.display());
-        std::fs::create_dir_all(folder).context(Kind::Io, what())?;
+        let place = match folder.symlink_metadata() {
+            Ok(_) => Place::Old,
+            Err(_) => Place::beside(folder).map_err(|e| fault(e, what()))?,
+        };
         // The operator's own folder may be reached through a link of the operator's.
-        let folder = folder.canonicalize().context(Kind::Io, what())?;
-        let root = beneath::open_root(&folder).context(Kind::Io, what())?;
-        Ok(Extraction { tree: Tree::new(root, Parents::Made), buffer: vec![0; PIECE_BYTES] })
+        let root = place.root(folder).canonicalize().context(Kind::Io, what())?;
+        let root = beneath::open_root(&root).context(Kind::Io, what())?;
+        Ok(Extraction { tree: Tree::new(root, Parents::Made), buffer: vec![0; PIECE_BYTES], place })
+    }
+
+    /// Tells whether what was written stays when the extraction ends early.
+    pub fn leaves_parts(&self) -> bool {
+        matches!(self.place, Place::Old)
     }
 
     /// Writes one entry; entries come in the list's order, and `content` is exactly its content, of files only.
@@ -89,8 +113,47 @@ impl Extraction {
         self.tree.seal(&file, &line.entry)
     }
 
-    /// Gives folders their attributes. Does not wait for the disk: what is extracted is a copy, and the snapshot stays.
+    /// Gives folders their attributes and the whole its name. Does not wait for the disk: what is extracted is a copy, and the
+    /// snapshot stays.
     pub fn finish(self) -> Result<()> {
-        self.tree.finish_unsynced(None)
+        self.tree.finish_unsynced(None)?;
+        let Place::New { building, folder } = self.place else { return Ok(()) };
+        match std::fs::rename(building.path().join(CONTENT), &folder) {
+            Ok(()) => Ok(()),
+            Err(e) if folder.symlink_metadata().is_ok() => {
+                Err(Error::new(Kind::Conflict, format!("folder {} came meanwhile", folder.display()))
+                    .caused_by(e))
+            }
+            Err(e) => Err(fault(e, format!("folder {}", folder.display()))),
+        }
     }
+}
+
+impl Place {
+    /// Makes a folder of our own beside the one that is to be, for only within one file system a rename is whole.
+    fn beside(folder: &Path) -> std::io::Result<Self> {
+        let above = match folder.parent() {
+            Some(above) if !above.as_os_str().is_empty() => above,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(above)?;
+        let building = tempfile::Builder::new().prefix(".lifeboat-extract-").tempdir_in(above)?;
+        std::fs::create_dir(building.path().join(CONTENT))?;
+        Ok(Place::New { building, folder: folder.to_owned() })
+    }
+
+    fn root(&self, folder: &Path) -> PathBuf {
+        match self {
+            Place::New { building, .. } => building.path().join(CONTENT),
+            Place::Old => folder.to_owned(),
+        }
+    }
+}
+
+fn fault(e: std::io::Error, what: String) -> Error {
+    let kind = match e.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::Full,
+        _ => Kind::Io,
+    };
+    Error::new(kind, what).caused_by(e)
 }

@@ -111,6 +111,20 @@ pub fn spell(bytes: &[u8]) -> String {
     out
 }
 
+/// Writes a path for people and programs: as [`spell`], and control characters as `%XX` too, so that [`unspell`] gives back
+/// what was meant from what a terminal shows.
+pub fn spell_shown(bytes: &[u8]) -> String {
+    let spelled = spell(bytes);
+    let mut out = String::with_capacity(spelled.len());
+    for c in spelled.chars() {
+        match c.is_control() {
+            true => c.to_string().bytes().for_each(|b| out.push_str(&format!("%{b:02X}"))),
+            false => out.push(c),
+        }
+    }
+    out
+}
+
 /// Reads what [`spell`] wrote; `None` where a `%` is not followed by two hex digits.
 pub fn unspell(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
