@@ -258,7 +258,7 @@ fn an_intruders_wrap_opens_nothing_and_passes_for_nobodys() {
     assert!(opens(&host, "byrne", 0, &second.file), "the intruder's wrap was taken for a real one");
     assert!(opens(&host, "byrne", 0, &host.kit()));
     let doctor = host.run(&["doctor"]).out;
-    assert!(doctor.contains("1 wraps of vault"), "{doctor}");
+    assert!(doctor.contains("has 1 wrap not made here"), "{doctor}");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_pack_that_a_check_found_damaged_is_written_anew_by_the_next_backup() {
     let said = house.host.run(&["check", "--read-data"]).expect(4);
     assert!(said.out.contains(name(&pack)), "{}", said.out);
     let said = house.host.run(&["status"]).expect(4);
-    assert!(said.out.contains("needs 1 damaged packs") && said.out.contains(name(&pack)), "{}", said.out);
+    assert!(said.out.contains("needs 1 damaged pack,") && said.out.contains(name(&pack)), "{}", said.out);
 
     let said = house.backup();
     let lost = house.snapshots()[2].clone();

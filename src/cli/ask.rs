@@ -7,7 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::error::Result;
+use crate::error::{Context, Error, Kind, Result};
 use crate::repo::age_file::{Asked, Identities, SharedAsked};
 
 /// Names a file whose first line is the passphrase of identity files, where nobody sits at a terminal.
@@ -16,6 +16,19 @@ const PASSPHRASE_FILE: &str = "LIFEBOAT_PASSPHRASE_FILE";
 /// Reads identities from a file, a recovery kit or, for `-`, standard input, asking for what protects them.
 pub fn identities(path: &Path) -> Result<Identities> {
     Identities::open(&path.to_string_lossy(), &(Arc::new(Terminal) as SharedAsked))
+}
+
+/// Asks whether what was planned is to be done; `what` names it where nobody sits at a terminal, which is
+/// [`Kind::Usage`].
+pub fn agreed(question: &str, what: &str) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, format!("nobody confirmed {what}"))
+            .hint("add --yes to carry it out, or --dry-run to see it only"));
+    }
+    write!(std::io::stderr(), "{question} Type yes: ").context(Kind::Io, "cannot ask")?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).context(Kind::Io, "cannot read the answer")?;
+    Ok(answer.trim() == "yes")
 }
 
 /// The terminal this program runs in, if it does.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Machine};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
 use crate::ops::appliance::{Appliance, Surroundings, unless_stopped};
 use crate::ops::state::{self, State};
@@ -157,7 +157,7 @@ impl<'a> Copying<'a> {
         let before = last(state, tenant)?.and_then(|l| l.head);
         let (head, problem) = match &copied {
             Ok((copied, _)) if copied.is_bad() => {
-                (before, Some(format!("{} objects or snapshots are not in it", copied.left_out.len())))
+                (before, Some(format!("not in it: {}", counted(copied.left_out.len(), "object"))))
             }
             Ok((_, head)) => (head.clone(), None),
             Err(e) => (before, Some(e.to_string())),

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::ops::appliance::{self, Appliance};
 use crate::ops::keys::{self, KeysOverview};
 use crate::ops::probe::{self, Protection};
@@ -115,9 +115,11 @@ fn wraps(d: &mut Diagnosis, keys: &KeysOverview) {
             Question::Read,
             Weight::Look,
             format!(
-                "tenant {}: {} wraps of vault {} were not made here, so who opens them is not known; \
+                "tenant {}: vault {} has {} not made here, so who opens it is not known; \
                  `lifeboat keys list --identity FILE` reads it",
-                vault.tenant, vault.unknown, vault.vault
+                vault.tenant,
+                vault.vault,
+                counted(vault.unknown, "wrap")
             ),
         );
     }
@@ -135,7 +137,8 @@ fn wraps(d: &mut Diagnosis, keys: &KeysOverview) {
                 Question::Read,
                 Weight::Look,
                 format!(
-                    "removed operator {gone} still opens {snapshots} older snapshots, until they are pruned"
+                    "removed operator {gone} still opens {}, until pruned",
+                    counted(snapshots, "older snapshot")
                 ),
             );
         }

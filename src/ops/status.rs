@@ -243,13 +243,14 @@ async fn judge_store(status: &mut TenantStatus, appliance: &Appliance, history: 
         Ok(Meaning::None) => {}
         Ok(Meaning::Newest(n, first)) => {
             let what = format!(
-                "the newest whole backup needs {n} damaged packs, as {first}: the next backup writes what they held anew"
+                "the newest whole backup needs {}, as {first}: the next backup writes anew what is lost",
+                counted(n, "damaged pack")
             );
             status.blame(Light::Red, what);
         }
         Ok(Meaning::Older(n)) => {
             let what =
-                format!("{n} packs of older snapshots are damaged: `lifeboat check` names these snapshots");
+                format!("older snapshots have {}: `lifeboat check` names them", counted(n, "damaged pack"));
             status.blame(Light::Yellow, what);
         }
         Err(e) => status.blame(Light::Red, format!("what the newest whole backup needs is not known: {e}")),

@@ -83,14 +83,14 @@ fn faults(all: &[Fault]) -> String {
 pub(super) fn told(v: &Verified) -> String {
     let part = v.part.as_ref().map_or(String::new(), |part| format!("; part {part} was read last"));
     match v.oldest {
-        None => format!("none of {} packs was ever read on this host (--read-data){part}", v.packs),
+        None => format!("{}: none was ever read on this host (--read-data){part}", counted(v.packs, "pack")),
         Some(oldest) => {
             let never = match v.never {
                 0 => String::new(),
                 n => format!(", {n} never"),
             };
             let since = oldest.strftime("%Y-%m-%d %H:%M");
-            format!("{} packs: read and right since {since}{never}{part}", v.packs)
+            format!("{}: read and right since {since}{never}{part}", counted(v.packs, "pack"))
         }
     }
 }

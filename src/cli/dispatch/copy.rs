@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Call, DONE};
 use crate::cli::args::CopyArgs;
 use crate::cli::render::{Rendered, bytes, seconds};
-use crate::error::{Kind, Result};
+use crate::error::{Kind, Result, counted};
 use crate::ops::copy::{Copied, Copies, Copying};
 use crate::ops::snapshots;
 
@@ -44,12 +44,12 @@ impl Rendered for Facts {
 impl Rendered for Copied {
     fn text(&self) -> String {
         let mut text = format!(
-            "{}: {} {} snapshots ({} were there), {} packs, {} to {}, in {}\n",
+            "{}: {} {} (there before: {}), {}, {} to {}, in {}\n",
             self.tenant,
             if self.dry_run { "would copy" } else { "copied" },
-            self.snapshots,
+            counted(self.snapshots, "snapshot"),
             self.there,
-            self.packs,
+            counted(self.packs, "pack"),
             bytes(self.bytes),
             self.address,
             seconds(self.seconds)

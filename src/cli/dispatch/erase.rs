@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Call, DONE};
 use crate::cli::args::EraseArgs;
 use crate::cli::render::{Rendered, bytes};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
 use crate::ops::appliance::Appliance;
 use crate::ops::erase::{self, ErasePlan, Erased};
@@ -100,7 +100,7 @@ impl Rendered for ErasePlan {
 fn readers(known: &[String], unknown: u64) -> String {
     let mut all = known.to_vec();
     if unknown > 0 {
-        all.push(format!("whoever opens {unknown} wraps that this host did not see made"));
+        all.push(format!("whoever opens {} that this host did not see made", counted(unknown, "wrap")));
     }
     if all.is_empty() { "nobody that is known".to_owned() } else { all.join(", ") }
 }

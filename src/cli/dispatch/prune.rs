@@ -1,14 +1,13 @@
 //! `prune` and `pin`.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use serde::Serialize;
 
 use super::{Call, DONE};
 use crate::cli::args::{PinArgs, PruneArgs};
+use crate::cli::ask;
 use crate::cli::render::{Rendered, bytes, table};
 use crate::config::LockMode;
-use crate::error::{Context, Error, Kind, Result, counted};
+use crate::error::{Error, Kind, Result, counted};
 use crate::ops::appliance::Appliance;
 use crate::ops::pin::{self, Pinned};
 use crate::ops::prune::plan::{Amount, Line, Orders, Plan};
@@ -72,16 +71,11 @@ async fn sweep(appliance: &Appliance) {
 }
 
 fn confirmed(plan: &Plan) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::new(Kind::Usage, format!("nobody confirmed the prune of {}", plan.tenant))
-            .hint("add --yes to carry it out, or --dry-run to see it only"));
-    }
     let what = counted(plan.forget.len(), "snapshot");
-    let question = format!("Forget {what} of {}, for good? Type yes: ", plan.tenant);
-    std::io::stderr().write_all(question.as_bytes()).context(Kind::Io, "cannot ask")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context(Kind::Io, "cannot read the answer")?;
-    Ok(answer.trim() == "yes")
+    ask::agreed(
+        &format!("Forget {what} of {}, for good?", plan.tenant),
+        &format!("the prune of {}", plan.tenant),
+    )
 }
 
 impl Rendered for Shown<'_> {

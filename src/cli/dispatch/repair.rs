@@ -1,13 +1,12 @@
 //! `check --repair`.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use serde::Serialize;
 
 use super::{Call, DONE};
 use crate::cli::args::CheckArgs;
+use crate::cli::ask;
 use crate::cli::render::{Rendered, bytes};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Kind, Result, counted};
 use crate::ops::appliance::Appliance;
 use crate::ops::check::loss::Loss;
 use crate::ops::check::repair::{self, MOST_ROUNDS, Plan, Repaired};
@@ -48,7 +47,12 @@ pub(super) async fn run(
                 worst = if plan.is_well() { worst } else { Kind::CheckFailed.exit_code() };
                 break;
             }
-            if !args.yes && !confirmed(&plan)? {
+            if !args.yes
+                && !ask::agreed(
+                    &format!("Repair {} as planned?", plan.tenant),
+                    &format!("the repair of {}", plan.tenant),
+                )?
+            {
                 appliance.around.monitor.note("nothing was changed");
                 worst = Kind::CheckFailed.exit_code();
                 break;
@@ -63,18 +67,6 @@ pub(super) async fn run(
         }
     }
     Ok(worst)
-}
-
-fn confirmed(plan: &Plan) -> Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::new(Kind::Usage, format!("nobody confirmed the repair of {}", plan.tenant))
-            .hint("add --yes to carry it out, or --dry-run to see it only"));
-    }
-    let question = format!("Repair {} as planned? Type yes: ", plan.tenant);
-    std::io::stderr().write_all(question.as_bytes()).context(Kind::Io, "cannot ask")?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context(Kind::Io, "cannot read the answer")?;
-    Ok(answer.trim() == "yes")
 }
 
 impl Rendered for Shown<'_> {
@@ -96,7 +88,7 @@ impl Rendered for Shown<'_> {
             text.push_str(&format!("  put right from {from}: {} [{}]\n", step.object, step.kind));
         }
         if p.steps.len() > TOLD {
-            text.push_str(&format!("  and {} objects more\n", p.steps.len() - TOLD));
+            text.push_str(&format!("  and {} more\n", counted(p.steps.len() - TOLD, "object")));
         }
         for snapshot in &p.bring_back {
             text.push_str(&format!("  bring back from the other store: snapshot {snapshot}\n"));
@@ -105,7 +97,7 @@ impl Rendered for Shown<'_> {
             text.push_str(&format!("  give up: pack {}, which nobody has whole\n", pack.short()));
         }
         if p.give_up.len() > TOLD {
-            text.push_str(&format!("  and {} packs more\n", p.give_up.len() - TOLD));
+            text.push_str(&format!("  and {} more\n", counted(p.give_up.len() - TOLD, "pack")));
         }
         text.extend(p.losses.iter().map(loss));
         for left in p.left.iter().take(TOLD) {
@@ -121,7 +113,12 @@ impl Rendered for Shown<'_> {
 fn loss(loss: &Loss) -> String {
     let mut text = match loss.all {
         true => format!("  snapshot {} is LOST: its manifest or pack list is\n", loss.snapshot),
-        false => format!("  snapshot {} LOSES {} packs, {}", loss.snapshot, loss.packs, bytes(loss.bytes)),
+        false => format!(
+            "  snapshot {} LOSES {}, {}",
+            loss.snapshot,
+            counted(loss.packs, "pack"),
+            bytes(loss.bytes)
+        ),
     };
     if loss.all {
         return text;
@@ -147,11 +144,11 @@ fn loss(loss: &Loss) -> String {
 impl Rendered for Repaired {
     fn text(&self) -> String {
         let mut text = format!(
-            "{}: {} objects put right, {} snapshots brought back, {} packs given up{}\n",
+            "{}: {} put right, {} brought back, {} given up{}\n",
             self.tenant,
-            self.mended,
-            self.brought_back,
-            self.given_up,
+            counted(self.mended, "object"),
+            counted(self.brought_back, "snapshot"),
+            counted(self.given_up, "pack"),
             self.mark.map_or(String::new(), |n| format!(
                 " (void mark {n}); the next backup writes anew what they held"
             ))

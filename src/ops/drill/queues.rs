@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::component::redis::{self, Credentials, RedisRecord};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::id::ComponentName;
 use crate::ops::appliance::Appliance;
 use crate::ops::record::Envelope;
@@ -56,5 +56,8 @@ async fn load(
     bench.docker.start(&spec.name).await?;
     redis::wait_ready(&bench.docker, &spec.name, &Credentials::Container, READY_LIMIT).await?;
     let counts = redis::count(&bench.docker, &spec.name, &Credentials::Container).await?;
-    Ok((counts.compare(record), format!("{} keys, {} jobs", counts.keys(), counts.jobs())))
+    Ok((
+        counts.compare(record),
+        format!("{}, {}", counted(counts.keys(), "key"), counted(counts.jobs(), "job")),
+    ))
 }

@@ -7,7 +7,7 @@ use crate::component::files::{self, Record, Target};
 use crate::component::mariadb::{self, DatabaseRecord, Server};
 use crate::component::site::SiteConfig;
 use crate::component::{Source, certs, config};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::ComponentName;
 use crate::ops::appliance::Appliance;
 use crate::ops::restore::Opened;
@@ -29,8 +29,14 @@ pub(super) async fn drill(
         let loaded = unpack(appliance, opened, bench, record).await;
         findings.phase_since("unpack files", clock);
         if let Some(totals) = findings.step("files", loaded) {
-            findings
-                .passed("files", format!("{} files, {} bytes, every hash equal", totals.files, totals.bytes));
+            findings.passed(
+                "files",
+                format!(
+                    "{}, {}, every hash equal",
+                    counted(totals.files, "file"),
+                    counted(totals.bytes, "byte")
+                ),
+            );
         }
     }
     for component in [ComponentName::Config, ComponentName::Certs] {

@@ -1,7 +1,7 @@
 //! Where trials are made: a prefix of their own, what was found so far, and the way to leave nothing.
 
 use super::finding::{Finding, Outcome, Probed, Trial};
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::ops::appliance::Surroundings;
 use crate::ops::leftovers;
 use crate::store::{Body, Entry, Key, PutMode, SharedStore, Trials};
@@ -96,10 +96,10 @@ impl Bench {
     pub async fn clean_up(&mut self) {
         let seen = leftovers::remove(&self.store, FOLDER, &self.prefix).await;
         let said = match seen {
-            Ok((removed, 0)) => holds(format!("the {removed} objects of this probe are gone")),
+            Ok((removed, 0)) => holds(format!("gone: {} of this probe", counted(removed, "object"))),
             Ok((_, left)) => lacks(format!(
-                "{left} objects stay below {FOLDER}: they are locked for some minutes, or deleting is denied; the next \
-                 probe tries again"
+                "left below {FOLDER}: {}, locked for some minutes or not to be deleted; the next probe tries again",
+                counted(left, "object")
             )),
             Err(e) => lacks(format!("objects stay below {}: {e}", self.prefix)),
         };

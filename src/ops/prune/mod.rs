@@ -15,7 +15,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::{ProofLevel, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::{pin, snapshots, state};
@@ -231,7 +231,7 @@ pub async fn unattended(appliance: &Appliance, tenant: &TenantName) -> Result<Pr
 pub fn remember(appliance: &Appliance, tenant: &TenantName, done: &Result<Pruned>) -> Result<()> {
     let problem = match done {
         Ok(done) if done.not_removed > 0 => {
-            Some(format!("{} objects could not be removed", done.not_removed))
+            Some(format!("{} could not be removed", counted(done.not_removed, "object")))
         }
         Ok(_) => None,
         Err(e) => Some(e.to_string()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::component::mariadb::{
     self, Credentials, DatabaseRecord, LoadOptions, Loaded, NewUser, Server, SiteAccount,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::ComponentName;
 use crate::ops::record::Envelope;
 
@@ -60,7 +60,11 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
     }
     drop(unbroken);
     let rows: u64 = record.tables.values().filter_map(|t| t.rows).sum();
-    Ok(format!("{} tables, {rows} rows in database {live}, digest equal", record.tables.len()))
+    Ok(format!(
+        "{}, {} in database {live}, digest equal",
+        counted(record.tables.len(), "table"),
+        counted(rows, "row")
+    ))
 }
 
 /// Names a database beside `base`: without the date of an earlier restore, and never longer than MariaDB takes.
@@ -108,7 +112,11 @@ async fn take_place(
     let aside = dated(live, "_before_", &work.stamp);
     match mariadb::swap(server, live, staged, &aside).await {
         Ok(swapped) => {
-            work.aside.push(format!("{} tables in database {}", swapped.moved_aside, swapped.aside));
+            work.aside.push(format!(
+                "{} in database {}",
+                counted(swapped.moved_aside, "table"),
+                swapped.aside
+            ));
             Ok(live.clone())
         }
         Err(e) if e.kind() == Kind::Conflict => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::component::mariadb::DatabaseRecord;
 use crate::component::redis::{self, Credentials, RedisRecord};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, counted};
 use crate::id::ComponentName;
 use crate::ops::record::Envelope;
 
@@ -68,5 +68,5 @@ pub(super) async fn restore(work: &mut Work<'_>, envelope: &Envelope) -> Result<
             format!("the queue came back otherwise: {}", differences.join(", ")),
         ));
     }
-    Ok(format!("{} jobs in {name}", counts.jobs()))
+    Ok(format!("{} in {name}", counted(counts.jobs(), "job")))
 }
