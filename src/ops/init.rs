@@ -103,7 +103,7 @@ pub async fn init(config: &Config, options: Options, around: &Surroundings) -> R
         repository: repo.id().clone(),
         pin,
         store: repo.store().address(),
-        kit: options.kit,
+        kit: options.kit.clone(),
         tenants,
         new_identity: keys.identity.is_some(),
         host_can_read: keys.drill.is_some(),
