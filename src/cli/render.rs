@@ -101,11 +101,6 @@ pub fn print_out(text: &str) {
     }
 }
 
-/// Returns a name or text that others chose without what would steer a terminal or forge a line.
-pub fn shown(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
-}
-
 fn print_err(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
