@@ -165,7 +165,9 @@ fn faults(source: &Source, test_only: &BTreeSet<String>) -> Vec<String> {
             }
         }
     }
-    if test_only.contains(&source.path) {
+    // A module that is for tests only has its own parts in a folder of its name.
+    let below = |file: &String| source.path.starts_with(&format!("{}/", file.trim_end_matches(".rs")));
+    if test_only.contains(&source.path) || test_only.iter().any(below) {
         return faults;
     }
     let lines = Source::before_tests(&source.raw).lines().count();
@@ -274,4 +276,6 @@ fn length_and_unwrap_count_before_the_tests_only() {
     assert!(test_only(&parents).contains("repo/fixture.rs"));
     let fixture = Source::new("repo/fixture.rs", "fn f() { x.unwrap(); }\n");
     assert_eq!(faults(&fixture, &test_only(&parents)), [""; 0]);
+    let part = Source::new("repo/fixture/part.rs", "fn f() { g().unwrap(); }");
+    assert_eq!(faults(&part, &test_only(&parents)), [""; 0]);
 }
