@@ -59,6 +59,12 @@ impl TestTenant {
         self.sql(&format!("DROP DATABASE `{db}`; CREATE DATABASE `{db}`"));
         self.load_sql(shared::unpacked(&format!("day{day}.sql.zst")).expect(there));
         self.load_files(shared::unpacked(&format!("day{day}.files.tar.zst")).expect(there));
+        // As where the site comes from, its account has the password that the site's configuration names.
+        let config =
+            shell(&self.container("app-double"), &format!("cat '{}/site_config.json'", self.site_path()));
+        let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+        let password = config["db_password"].as_str().unwrap();
+        self.sql(&format!("ALTER USER '{db}'@'%' IDENTIFIED BY '{password}'"));
     }
 
     /// Loads the generated database, queue and cache.
