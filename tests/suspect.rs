@@ -123,7 +123,7 @@ fn a_pack_that_a_check_found_damaged_is_written_anew_by_the_next_backup() {
     house.comes_back();
     let said = house.host.run(&["status"]);
     assert!(!said.out.contains("newest whole backup needs"), "{}", said.out);
-    assert!(said.out.contains("of older snapshots are damaged"), "{}", said.out);
+    assert!(said.out.contains("older snapshots have 1 damaged pack"), "{}", said.out);
     house.host.run(&["check", "--read-data", "--latest"]).expect(0);
     let said = house.backup();
     assert!(!said.out.contains("damaged"), "told once: {}", said.out);
