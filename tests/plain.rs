@@ -102,7 +102,7 @@ fn output_that_cannot_be_written_is_an_error_and_a_name_cannot_forge_a_line() {
     fs::write(scene.site().join("evil\n\u{1b}[31mline"), "x").unwrap();
     scene.host.run(&["backup"]).expect(0);
     let listed = scene.host.run_unlocked(&["files", "ls", "t", "latest"]).expect(0);
-    assert!(!listed.out.contains('\u{1b}') && listed.out.contains("evil\\n"), "{}", listed.out);
+    assert!(!listed.out.contains('\u{1b}') && listed.out.contains("evil%0A%1B[31mline"), "{}", listed.out);
     let mut command = scene.host.command(&["snapshots", "t"]);
     command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
     let said = support::host::said(command.output().unwrap());

@@ -111,7 +111,7 @@ async fn a_bucket_with_versions_protects_only_from_a_credential_that_cannot_remo
         assert_eq!(probed.outcome(trial), Outcome::Holds, "{}", said(&probed, trial));
     }
     assert_eq!(probed.protection(), Protection::Versions);
-    assert!(said(&probed, Trial::CleanUp).contains("stay"), "{}", said(&probed, Trial::CleanUp));
+    assert!(said(&probed, Trial::CleanUp).contains("left below probe/"), "{}", said(&probed, Trial::CleanUp));
     assert!(proxy.struck() > 3);
 }
 

@@ -27,11 +27,15 @@ const NO_TEXT: raw::Text = None;
 /// Trees that the kernel makes: nothing in them is kept.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
+/// Memory that looks like a folder: whoever names one below it, for a trial, knows that it goes with the machine.
+const MEMORY: &str = "/dev/shm";
+
 /// Accepts the absolute path of a folder that can be ours alone.
 pub(super) fn own_folder(text: &str) -> Result<PathBuf> {
     let path = absolute(text)?;
     let is_system = SYSTEM.iter().any(|system| path == Path::new(system));
-    if is_system || KERNEL.iter().any(|tree| path.starts_with(tree)) {
+    let is_memory = path.starts_with(MEMORY) && path != Path::new(MEMORY);
+    if is_system || (KERNEL.iter().any(|tree| path.starts_with(tree)) && !is_memory) {
         return Err(Error::new(Kind::Config, format!("{text:?} is a folder of the system"))
             .hint("name a folder that nothing else uses, such as /var/lib/lifeboat or /srv/lifeboat"));
     }
