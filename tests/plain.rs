@@ -41,7 +41,7 @@ fn a_recovery_kit_may_be_named_without_a_folder_and_a_sheet_that_cannot_be_writt
     let mut full =
         scene.host.command(&["init", "--non-interactive", "--drills", "elsewhere", "--kit", "/dev/full"]);
     let refused = support::host::said(full.output().unwrap());
-    assert_ne!(refused.code, 0, "{}", refused.out);
+    refused.expect(1);
     assert!(!scene.host.path("store/lifeboat.json").exists());
 
     let mut bare =

@@ -284,7 +284,9 @@ fn refuse_kit_on_host(kit: &Path, config: &Config) -> Result<()> {
 
 /// Says what an earlier `init` left undone whose recovery kit is there.
 async fn half_done(there: Error, path: &Path, store: SharedStore) -> Error {
-    let Ok(kit) = Kit::read(path) else { return there };
+    // A device or FIFO is nobody's kit, and reading it may never end.
+    let is_file = std::fs::metadata(path).is_ok_and(|m| m.is_file());
+    let Some(kit) = is_file.then(|| Kit::read(path).ok()).flatten() else { return there };
     let address = store.address();
     let hint = match Repository::open(store, Some(kit.pin)).await {
         Ok(repo) => format!(

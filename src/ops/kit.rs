@@ -6,11 +6,15 @@
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{RepositoryId, Sha256};
 use crate::repo::age_file::Identities;
 use crate::repo::repository::whole_seconds;
+
+/// A sheet is far shorter; a device that never ends is none.
+const LIMIT_BYTES: u64 = 1024 * 1024;
 
 const TITLE: &str = "# LIFEBOAT RECOVERY KIT 1";
 
@@ -114,8 +118,14 @@ impl Kit {
 
     /// Reads a sheet from a file.
     pub fn read(path: &Path) -> Result<Kit> {
-        let text = std::fs::read_to_string(path)
-            .context(Kind::Usage, format_args!("recovery kit {}", path.display()))?;
+        use std::io::Read;
+        let what = || format!("recovery kit {}", path.display());
+        let file = std::fs::File::open(path).context(Kind::Usage, what())?;
+        let mut text = Zeroizing::new(String::new());
+        let read = file.take(LIMIT_BYTES + 1).read_to_string(&mut text).context(Kind::Usage, what())?;
+        if read as u64 > LIMIT_BYTES {
+            return Err(Error::new(Kind::Usage, format!("{} is too long for one", what())));
+        }
         Kit::parse(&text).map_err(|e| e.in_context(path.display()))
     }
 }
@@ -123,6 +133,12 @@ impl Kit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_never_ends_is_no_kit() {
+        let refused = Kit::read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(refused.contains("too long"), "{refused}");
+    }
 
     fn kit() -> Kit {
         Kit {
