@@ -7,9 +7,9 @@ use std::fs;
 use std::sync::Arc;
 
 use lifeboat::config::Config;
-use lifeboat::service::unlocked::Door;
+use lifeboat::service::unlocked::{Door, Unlocked};
 use lifeboat::service::verbs::Verbs;
-use lifeboat::service::{JobKind, Journal, Outcome, Patience, Service};
+use lifeboat::service::{Clock, JobKind, Journal, Outcome, Patience, Service};
 use support::clock::{HandClock, soon};
 use support::host::TestHost;
 use tokio::sync::oneshot;
@@ -21,7 +21,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn start() -> Scene {
+    fn start(drills: &str) -> Scene {
         let scene = Scene { host: TestHost::with_folder(), sites: tempfile::tempdir().unwrap() };
         let site = scene.sites.path().join("site");
         fs::create_dir(&site).unwrap();
@@ -36,7 +36,7 @@ impl Scene {
         let policy =
             "[schedule]\nat = \"02:00\"\ntimezone = \"UTC\"\n[drill]\nat = \"04:00\"\ndays = [\"sun\"]\n";
         fs::write(scene.host.path("etc/policies/weekly-drill.toml"), policy).unwrap();
-        scene.host.init("unlocked");
+        scene.host.init(drills);
         scene
     }
 
@@ -48,7 +48,7 @@ impl Scene {
 
 #[test]
 fn a_lost_cache_is_made_again_so_that_the_next_night_uploads_only_what_is_new() {
-    let scene = Scene::start();
+    let scene = Scene::start("unlocked");
     let host = &scene.host;
     host.run(&["backup", "t"]).expect(0);
     let packs = host.bytes_below("store/tenants/t/packs");
@@ -89,7 +89,7 @@ fn a_lost_cache_is_made_again_so_that_the_next_night_uploads_only_what_is_new() 
 
 #[test]
 fn what_is_asked_wrongly_lends_nothing() {
-    let scene = Scene::start();
+    let scene = Scene::start("unlocked");
     let host = &scene.host;
     host.run(&["backup", "t"]).expect(0);
     assert!(host.run(&["unlock", "t"]).expect(12).err.contains("--identity FILE"));
@@ -100,8 +100,24 @@ fn what_is_asked_wrongly_lends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_drills_run_elsewhere_no_key_is_lent() {
+    let scene = Scene::start("elsewhere");
+    let host = &scene.host;
+    host.run(&["backup", "t"]).expect(0);
+    let clock = HandClock::new("2026-05-09T12:00:00Z");
+    let unlocked = Arc::new(Unlocked::default());
+    let door = Door::open(&host.path("state"), unlocked.clone()).unwrap();
+    let door = tokio::spawn(door.serve(clock.clone(), std::future::pending()));
+    let said = tokio::task::block_in_place(|| host.run_unlocked(&["unlock", "t"]).expect(0));
+    assert!(said.out.contains("no service on this host was given its key"), "{}", said.out);
+    assert!(unlocked.get(&"t".parse().unwrap(), clock.now()).is_none());
+    assert!(!host.path("state/unlocks.jsonl").exists());
+    door.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drill_that_waits_for_an_operator_runs_once_one_has_unlocked_the_tenant() {
-    let scene = Scene::start();
+    let scene = Scene::start("unlocked");
     let host = &scene.host;
     host.run(&["backup", "t"]).expect(0);
 

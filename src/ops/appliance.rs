@@ -304,6 +304,15 @@ pub fn load_key(path: &Path) -> Result<Option<SigningKey>> {
     SigningKey::parse(&SecretString::from(text), None).map(Some).map_err(|e| e.in_context(path.display()))
 }
 
+/// Returns where drills run: as configured, else as `init` was told.
+pub fn drill_place(machine: &Machine, state: &State) -> Result<DrillPlace> {
+    let elsewhere = || Ok::<_, Error>(state.membership()?.is_some_and(|m| m.drills_elsewhere));
+    Ok(match &machine.drills {
+        DrillPlace::AsInitSaid if elsewhere()? => DrillPlace::Elsewhere,
+        place => place.clone(),
+    })
+}
+
 /// Returns the file of the drill identity that this host may use unattended, if drills run here.
 pub fn drill_identity_file(place: &DrillPlace, state: &State) -> Option<std::path::PathBuf> {
     match place {

@@ -9,7 +9,6 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use age::Decryptor;
 use futures::{StreamExt, TryStreamExt};
 
 use super::cache::index::{ChunkIndex, Place};
@@ -22,6 +21,7 @@ use super::pack::Table;
 use super::receipt::{Committed, ObjectRef};
 use super::repository::Repository;
 use super::reuse::Barred;
+use super::seal::unseal;
 use super::snapshot::{read_manifest, read_packs};
 use super::transfer;
 use super::vault::VaultKey;
@@ -110,12 +110,7 @@ pub async fn rebuild(
 }
 
 fn table(pack: impl BufRead, vault: &VaultKey) -> Result<Table> {
-    let decryptor = Decryptor::new_buffered(pack).context(Kind::Damaged, "is not an age file")?;
-    let identity = vault.to_age();
-    let identity: &dyn age::Identity = &*identity;
-    let mut plaintext =
-        decryptor.decrypt(std::iter::once(identity)).context(Kind::WrongKey, "does not open")?;
-    Table::read(&mut plaintext)
+    Table::read(&mut unseal(pack, &*vault.to_age())?)
 }
 
 /// The cache's content as it comes together.

@@ -1,8 +1,8 @@
 //! Frames become a pack: table, frames, age, and the hash that names it, in one pass.
 //!
-//! Owns encryption of packs to the vault. Only ciphertext leaves this module.
+//! Owns encryption of packs to the vault, and the opening of one. What is sealed here leaves as ciphertext only.
 
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256 as Hasher};
@@ -18,6 +18,20 @@ pub type VaultRecipient = Arc<dyn age::Recipient + Send + Sync>;
 
 /// Who can read packs: the tenant's vault, any age identity.
 pub type VaultIdentity = Arc<dyn age::Identity + Send + Sync>;
+
+/// Opens a pack: its plaintext, decrypted and verified piece by piece as it is read.
+///
+/// [`Kind::WrongKey`] where the identity does not open it, [`Kind::Damaged`] where it is no pack.
+pub fn unseal<R: BufRead>(pack: R, identity: &dyn age::Identity) -> Result<age::stream::StreamReader<R>> {
+    use age::DecryptError;
+    let decryptor = age::Decryptor::new_buffered(pack).context(Kind::Damaged, "is not an age file")?;
+    decryptor.decrypt(std::iter::once(identity)).map_err(|e| match e {
+        DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed => {
+            Error::new(Kind::WrongKey, "is not sealed to the identity given")
+        }
+        e => Error::new(Kind::Damaged, "does not open").caused_by(e),
+    })
+}
 
 /// Writes the pack that these frames make to `out`, and says what it is called.
 ///
@@ -104,9 +118,7 @@ mod tests {
     }
 
     fn unlock(pack: &[u8], identity: &age::x25519::Identity) -> Result<impl Read + Seek> {
-        let decryptor = age::Decryptor::new(std::io::Cursor::new(pack.to_vec())).unwrap();
-        let identities = std::iter::once(identity as &dyn age::Identity);
-        decryptor.decrypt(identities).context(Kind::WrongKey, "pack")
+        unseal(std::io::Cursor::new(pack.to_vec()), identity)
     }
 
     #[test]

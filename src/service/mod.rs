@@ -139,7 +139,9 @@ impl<C: Clock, J: Jobs> Service<C, J> {
 
     /// Queues drills that could not be begun for want of an identity, now that there is one.
     fn take_up_drills_not_run(&mut self) {
-        for tenant in self.desk.config().tenants().map(|t| &t.name) {
+        let config = self.desk.config();
+        let drilled = config.tenants().filter(|t| rule_of(&config, t, JobKind::Drill).is_some());
+        for tenant in drilled.map(|t| &t.name) {
             let waits = self.queue.newest(tenant, JobKind::Drill).is_some();
             if let Some(run) = self.desk.drill_not_run(tenant)
                 && !waits

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::id::TenantName;
 use crate::repo::age_file::Identities;
 
-pub use socket::{Asked, Door, ask};
+pub use socket::{Asked, Door, Reply, ask};
 
 /// No key stays longer than this.
 pub const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -57,16 +57,13 @@ impl Unlocked {
 
     /// Returns a tenant's key while it is lent.
     pub fn get(&self, tenant: &TenantName, now: Timestamp) -> Option<Identities> {
-        let mut lent = self.open();
-        lent.retain(|_, l| l.until > now && l.ends > Instant::now());
-        lent.get(tenant).map(|l| l.identities.clone())
+        self.sweep(now);
+        self.open().get(tenant).map(|l| l.identities.clone())
     }
 
-    /// Wipes what is over and tells whether anything is left.
-    pub fn sweep(&self, now: Timestamp) -> bool {
-        let mut lent = self.open();
-        lent.retain(|_, l| l.until > now && l.ends > Instant::now());
-        !lent.is_empty()
+    /// Wipes what is over.
+    pub fn sweep(&self, now: Timestamp) {
+        self.open().retain(|_, l| l.until > now && l.ends > Instant::now());
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<TenantName, Lent>> {

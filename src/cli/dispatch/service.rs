@@ -8,10 +8,9 @@ use tokio::net::TcpListener;
 use super::{Call, DONE};
 use crate::cli::args::{DiscoverArgs, ServeArgs};
 use crate::cli::render::{Rendered, print_out};
-use crate::config::DrillPlace;
 use crate::error::{Context, Error, Kind, Result, counted};
-use crate::ops::discover;
 use crate::ops::state::State;
+use crate::ops::{appliance, discover};
 use crate::service::unlocked::Door;
 use crate::service::verbs::Verbs;
 use crate::service::{Clock, Patience, Service, SystemClock};
@@ -84,10 +83,8 @@ pub(super) async fn discover(call: &Call<'_>, args: &DiscoverArgs) -> Result<u8>
 
 pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     let mut config = call.config()?;
-    let members = State::open(&config.machine.state_dir)?.membership()?;
-    if config.machine.drills == DrillPlace::AsInitSaid && members.is_some_and(|m| m.drills_elsewhere) {
-        config.machine.drills = DrillPlace::Elsewhere;
-    }
+    config.machine.drills =
+        appliance::drill_place(&config.machine, &State::open(&config.machine.state_dir)?)?;
     let config = Arc::new(config);
     let address = match &args.listen {
         Some(text) => {

@@ -9,8 +9,9 @@ use crate::cli::render::{Rendered, bytes};
 use crate::config::DrillPlace;
 use crate::error::{Error, Kind, Result};
 use crate::id::TenantName;
+use crate::ops::appliance;
 use crate::ops::unlock::{self, CacheState};
-use crate::service::unlocked::{Asked, LONGEST, ask};
+use crate::service::unlocked::{Asked, LONGEST, Reply, ask};
 
 #[derive(Debug, Serialize)]
 struct Said {
@@ -35,23 +36,18 @@ pub(super) async fn run(call: &Call<'_>, args: &UnlockArgs) -> Result<u8> {
     let identities = super::files::needed(&args.identity)?;
     let appliance = call.appliance().await?;
     args.identity.identity.iter().try_for_each(|kit| appliance.compare_kit(kit))?;
-    let lends = !matches!(appliance.config.machine.drills, DrillPlace::Elsewhere);
-    let state_dir = &appliance.config.machine.state_dir;
+    let machine = &appliance.config.machine;
+    let lends = appliance::drill_place(machine, &appliance.state)? != DrillPlace::Elsewhere;
     // All are known before the first is opened: a slip in the last name leaves nothing lent.
     args.tenants.iter().try_for_each(|tenant| appliance.known(tenant))?;
     for tenant in &args.tenants {
         appliance.around.monitor.step(&format!("unlock {tenant}"));
         let unlocked = unlock::unlock(&appliance, tenant, &identities).await?;
-        let answer = match lends {
-            true => ask(state_dir, tenant, Asked::Lend(unlocked.vault.secret(), time)).await?,
-            false => None,
+        let reply = match lends {
+            true => ask(&machine.state_dir, tenant, Asked::Lend(unlocked.vault.secret(), time)).await?,
+            false => Reply::NoService,
         };
-        call.output.result(&Said {
-            tenant: tenant.clone(),
-            until: answer.flatten(),
-            service: answer.is_some(),
-            cache: Some(unlocked.cache),
-        });
+        call.output.result(&Said::of(tenant, &reply, Some(unlocked.cache)));
     }
     if !lends {
         appliance.around.monitor.note("drills run elsewhere, so no key was lent to the service of this host");
@@ -63,11 +59,20 @@ pub(super) async fn run(call: &Call<'_>, args: &UnlockArgs) -> Result<u8> {
 async fn end(call: &Call<'_>, tenants: &[TenantName]) -> Result<u8> {
     let config = call.config()?;
     for tenant in tenants {
-        let answer = ask(&config.machine.state_dir, tenant, Asked::TakeBack).await?;
-        let said = Said { tenant: tenant.clone(), until: None, service: answer.is_some(), cache: None };
-        call.output.result(&said);
+        let reply = ask(&config.machine.state_dir, tenant, Asked::TakeBack).await?;
+        call.output.result(&Said::of(tenant, &reply, None));
     }
     Ok(DONE)
+}
+
+impl Said {
+    fn of(tenant: &TenantName, reply: &Reply, cache: Option<CacheState>) -> Said {
+        let until = match reply {
+            Reply::Lent(until) => Some(*until),
+            Reply::TakenBack | Reply::NoService => None,
+        };
+        Said { tenant: tenant.clone(), until, service: *reply != Reply::NoService, cache }
+    }
 }
 
 impl Rendered for Said {

@@ -14,9 +14,6 @@ use crate::repo::object;
 use crate::repo::sign::{self, PublicKey, SIGNATURE_LIMIT};
 use crate::store::{Entry, Kept, Key, Store};
 
-/// How many versions of each of the two keys are tried.
-const VERSIONS_TRIED: usize = 32;
-
 /// What accepts the bytes and the signature of a right object.
 type Verify<'a> = Box<dyn Fn(&[u8], &[u8]) -> Result<()> + Send + Sync + 'a>;
 
@@ -86,7 +83,7 @@ async fn read_all(store: &dyn Store, kept: &Kept, key: &Key, limit_bytes: u64) -
     let mut all = Vec::new();
     // The oldest, for one of them was written first, and the newest, which is what others see.
     let last = versions.len().saturating_sub(1);
-    let chosen = versions.iter().enumerate().filter(|(n, _)| *n < VERSIONS_TRIED || *n == last);
+    let chosen = versions.iter().enumerate().filter(|(n, _)| *n < object::VERSIONS_TRIED || *n == last);
     for (_, entry) in chosen {
         all.push(match object::get(store, key, entry.version.as_deref(), limit_bytes).await {
             Err(e) if Wrong::of(&e) == Wrong::Unread => return Err(e),

@@ -27,9 +27,6 @@ const QUEUE_PIECES: usize = 4;
 /// Before a broken transfer is begun again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How many versions of a pack are tried; more are only there to keep a reader busy.
-const VERSIONS_TRIED: usize = 32;
-
 /// Fetches a pack: into `folder` under its name, or nowhere.
 ///
 /// The newest version is taken where it is right, else the oldest that is; then the monitor hears of a problem.
@@ -53,7 +50,7 @@ pub(super) async fn fetch(
     let versions = object::versions_of(store, key).await?;
     // Without versions it is the object that was just looked at.
     let older = versions.iter().filter(|v| v.version.is_some() && v.size_bytes == pack.size_bytes);
-    for entry in older.take(VERSIONS_TRIED) {
+    for entry in older.take(object::VERSIONS_TRIED) {
         let version = entry.version.as_deref();
         if let Outcome::Right = attempt(store, key, version, pack, folder, monitor).await? {
             let what = newest.map_or("is deleted".to_owned(), |why| format!("is another: {why}"));

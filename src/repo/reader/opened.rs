@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use age::Identity;
 use age::stream::StreamReader;
-use age::{DecryptError, Decryptor, Identity};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::repo::pack::{FramePlace, Layout, Table};
+use crate::repo::seal::unseal;
 
 /// The plaintext of a pack, decrypted where it is read.
 pub(super) struct Opened {
@@ -21,14 +22,7 @@ impl Opened {
     /// [`Kind::WrongKey`] where the identity does not open it, else [`Kind::Damaged`] or [`Kind::TooNew`].
     pub fn open(path: &Path, identity: &dyn Identity) -> Result<(Opened, Layout)> {
         let file = File::open(path).context(Kind::Io, "fetched pack")?;
-        let decryptor =
-            Decryptor::new_buffered(BufReader::new(file)).context(Kind::Damaged, "is not an age file")?;
-        let mut plaintext = decryptor.decrypt(std::iter::once(identity)).map_err(|e| match e {
-            DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed => {
-                Error::new(Kind::WrongKey, "is not sealed to the identity given")
-            }
-            e => Error::new(Kind::Damaged, "does not open").caused_by(e),
-        })?;
+        let mut plaintext = unseal(BufReader::new(file), identity)?;
         let layout = Table::read(&mut plaintext)?.layout();
         // Seeking to the end authenticates it. Frames are read only where there is something: see below.
         let length = plaintext.seek(SeekFrom::End(0)).context(Kind::Damaged, "does not decrypt")?;

@@ -37,6 +37,17 @@ pub enum Asked<'a> {
     TakeBack,
 }
 
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// No service runs on this host.
+    NoService,
+    /// The service keeps the key until then.
+    Lent(Timestamp),
+    /// The service has no key of the tenant.
+    TakenBack,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Question {
@@ -167,19 +178,15 @@ impl Door {
     }
 }
 
-/// Asks the service of this host; none where no service runs, else until when the key stays.
-///
-/// [`Kind::Denied`] where this user may not.
-pub async fn ask(
-    state_dir: &Path,
-    tenant: &TenantName,
-    asked: Asked<'_>,
-) -> Result<Option<Option<Timestamp>>> {
+/// Asks the service of this host; [`Kind::Denied`] where this user may not.
+pub async fn ask(state_dir: &Path, tenant: &TenantName, asked: Asked<'_>) -> Result<Reply> {
     use std::io::ErrorKind;
     let path = state_dir.join(SOCKET);
     let what = || format!("socket {}", path.display());
     let mut stream = match UnixStream::connect(&path).await {
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => return Ok(None),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(Reply::NoService);
+        }
         Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(e).context(Kind::Denied, what()),
         stream => stream.context(Kind::Io, what())?,
     };
@@ -200,10 +207,11 @@ pub async fn ask(
     let said = tokio::time::timeout(PATIENCE, talk).await.context(Kind::Timeout, what())?;
     let answer: Answer =
         serde_json::from_slice(&said.context(Kind::Io, what())?).context(Kind::Damaged, what())?;
-    match answer.error {
-        Some(error) => {
+    match (answer.error, answer.until) {
+        (Some(error), _) => {
             Err(Error::new(Kind::Denied, format!("the service refuses to unlock {tenant}: {error}")))
         }
-        None => Ok(Some(answer.until)),
+        (None, Some(until)) => Ok(Reply::Lent(until)),
+        (None, None) => Ok(Reply::TakenBack),
     }
 }
