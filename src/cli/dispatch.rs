@@ -28,7 +28,7 @@ use super::args::{Cli, ConfigVerb, SourceArgs, Verb};
 use super::progress::{JsonLines, Terminal};
 use super::render::{Output, Rendered};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::monitor::{SharedMonitor, Silent};
 use crate::ops::appliance::{Appliance, Surroundings, unless_stopped};
 use crate::store::Lines;
@@ -96,7 +96,7 @@ impl Call<'_> {
     /// Opens the repository of this host.
     pub async fn appliance(&self) -> Result<Appliance> {
         let around = self.around();
-        self.reading(Appliance::open(self.config()?, around)).await
+        self.reading(Appliance::open(self.config()?, around)).await.map_err(not_begun)
     }
 
     /// Opens the repository of this host, or its copy in the second store.
@@ -105,7 +105,7 @@ impl Call<'_> {
             return self.appliance().await;
         }
         let around = self.around();
-        self.reading(Appliance::open_copy(self.config()?, around)).await
+        self.reading(Appliance::open_copy(self.config()?, around)).await.map_err(not_begun)
     }
 
     /// Waits for work that only reads, and ends at once when a stop is asked for.
@@ -117,5 +117,13 @@ impl Call<'_> {
     pub fn done(&self, result: &impl Rendered) -> u8 {
         self.output.result(result);
         DONE
+    }
+}
+
+/// A verb that was interrupted while its repository was opened has done nothing yet, and says so.
+fn not_begun(error: Error) -> Error {
+    match error.kind() {
+        Kind::Interrupted => error.hint("nothing had been changed"),
+        _ => error,
     }
 }
