@@ -7,6 +7,7 @@
     reason = "a test may panic, in the functions it calls too"
 )]
 
+pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod counting;
