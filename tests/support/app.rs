@@ -23,12 +23,15 @@ pub const ADMIN_PASSWORD: &str = "an administrator's";
 /// Builds the app double's image where its folder has changed, and returns its tag.
 pub fn app_image() -> &'static str {
     static TAG: OnceLock<String> = OnceLock::new();
-    TAG.get_or_init(|| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doubles/app/build");
-        let built = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-        assert!(built.status.success(), "tests/doubles/app/build: {}", built.status);
-        String::from_utf8(built.stdout).unwrap().trim().to_owned()
-    })
+    TAG.get_or_init(|| partner_image("app"))
+}
+
+/// Builds the image of a folder of `tests/doubles` and returns its tag.
+pub fn partner_image(folder: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/doubles/build");
+    let built = Command::new(script).arg(folder).stderr(Stdio::inherit()).output().unwrap();
+    assert!(built.status.success(), "tests/doubles/build {folder}: {}", built.status);
+    String::from_utf8(built.stdout).unwrap().trim().to_owned()
 }
 
 /// How a command of bench ended.

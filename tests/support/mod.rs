@@ -8,9 +8,11 @@
 )]
 
 pub mod app;
+pub mod authentik;
 pub mod cli;
 pub mod clock;
 pub mod counting;
+pub mod dns;
 pub mod docker;
 pub mod gate;
 pub mod host;
