@@ -21,9 +21,11 @@ pub const ROOT_PASSWORD: &str = "root of the database";
 pub const ADMIN_PASSWORD: &str = "an administrator's";
 
 /// Builds the app double's image where its folder has changed, and returns its tag.
+///
+/// `LIFEBOAT_TEST_APP_IMAGE` names another image to run the tests on, such as `frappe/erpnext:v15.99.1`.
 pub fn app_image() -> &'static str {
     static TAG: OnceLock<String> = OnceLock::new();
-    TAG.get_or_init(|| partner_image("app"))
+    TAG.get_or_init(|| std::env::var("LIFEBOAT_TEST_APP_IMAGE").unwrap_or_else(|_| partner_image("app")))
 }
 
 /// Builds the image of a folder of `tests/doubles` and returns its tag.
