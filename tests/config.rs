@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifeboat::config::{
-    CatchUp, Config, DrillPlace, DrillPolicy, Faults, Login, Part, SecretRef, SitesPlace, SourceFile,
-    StoreAddress, Surroundings, Times,
+    CatchUp, Config, Cpus, DrillPlace, DrillPolicy, Faults, Login, Part, Role, SecretRef, SitesPlace, Size,
+    SourceFile, StoreAddress, Surroundings, TenantSize, Times,
 };
 use lifeboat::error::{Error, Kind};
 use lifeboat::id::{ComponentName, ProofLevel, TenantName};
@@ -368,4 +368,107 @@ fn folders_of_the_system_and_folders_in_each_other_are_refused_all_at_once() {
         assert!(found.iter().any(|f| f.starts_with(&begins) && f.contains("tenant byrne")), "{found:?}");
     }
     assert!(read(&[("lifeboat.toml", SMALLEST), ("tenants/byrne.toml", byrne)]).is_ok());
+}
+
+const PLATFORM: &str = "[platform]\nprojects_dir = \"/srv/erp\"\n[platform.images]\napp = \"frappe/erpnext:v15.99.1\"\nmariadb = \"mariadb:10.11\"\nredis = \"redis:7.2\"\n";
+
+#[test]
+fn the_smallest_platform_is_a_folder_and_three_images() {
+    let config = read(&[("lifeboat.toml", &format!("{SMALLEST}{PLATFORM}"))]).unwrap();
+    let platform = config.machine.platform.unwrap();
+    assert_eq!(platform.projects_dir, Path::new("/srv/erp"));
+    assert_eq!(platform.bench_dir, "/home/frappe/frappe-bench");
+    assert_eq!(platform.apps, ["erpnext"]);
+    assert!(platform.proxy.is_none() && platform.dns.is_none() && platform.sso.is_none());
+}
+
+#[test]
+fn all_faults_of_a_platform_are_reported_with_their_lines() {
+    let text = format!(
+        "{SMALLEST}[platform]\napps = [\"ERPNext\"]\ntimezone = \"Mars\"\n[platform.images]\napp = \"a b\"\nmariadb = \"m\"\n\
+         [platform.proxy]\nresolver = \"a`b\"\n[platform.dns]\nzones_dir = \"zones\"\nserver = \"localhost\"\n[platform.sso]\n\
+         url = \"sso\"\ntoken = \"abc\"\n[platform.branding]\nprimary_color = \"red\"\nskip = \"x\"\n"
+    );
+    let found = host_faults(&text);
+    for key in [
+        "lifeboat.toml: platform.projects_dir: missing",
+        "lifeboat.toml:6: platform.apps:",
+        "lifeboat.toml:7: platform.timezone:",
+        "lifeboat.toml:9: platform.images.app:",
+        "lifeboat.toml: platform.images.redis: missing",
+        "lifeboat.toml: platform.proxy.network: missing",
+        "lifeboat.toml:12: platform.proxy.resolver:",
+        "lifeboat.toml:14: platform.dns.zones_dir:",
+        "lifeboat.toml:15: platform.dns.server:",
+        "lifeboat.toml: platform.dns.address: missing",
+        "lifeboat.toml:17: platform.sso.url:",
+        "lifeboat.toml:18: platform.sso.token:",
+        "lifeboat.toml:20: platform.branding.primary_color:",
+        "lifeboat.toml:21: platform.branding.skip:",
+    ] {
+        assert!(found.iter().any(|f| f.starts_with(key)), "{key} is not in {found:#?}");
+    }
+    assert!(!found.concat().contains("abc"), "a secret is shown: {found:#?}");
+    assert_eq!(found.len(), 14, "{found:#?}");
+}
+
+#[test]
+fn the_folder_of_projects_is_apart_from_store_and_state() {
+    let text = format!("{SMALLEST}{PLATFORM}").replace("/srv/erp", "/srv/lifeboat/erp");
+    let found = host_faults(&text);
+    assert!(found.iter().any(|f| f.contains("store.url") && f.contains("projects")), "{found:#?}");
+}
+
+#[test]
+fn a_tenant_of_a_domain_has_its_site_size_and_roles() {
+    let text = "domain = \"acme.example\"\n[size]\nworkers = 2\napp_cpus = 1\ndb_memory = \"4GiB\"\nreplica = true\n\
+                [app]\nbackend = [\"acme-backend\", \"acme-backend-2\"]\nscheduler = \"acme-scheduler\"\n[sso]\nskip = \"later\"\n";
+    let config = read(&[("lifeboat.toml", SMALLEST), ("tenants/acme.toml", text)]).unwrap();
+    let acme = tenant(&config, "acme");
+    assert_eq!((acme.site.as_str(), acme.domain.as_deref()), ("acme.example", Some("acme.example")));
+    assert_eq!(acme.roles[&Role::Backend], ["acme-backend", "acme-backend-2"]);
+    assert_eq!(acme.app_containers.len(), 3);
+    assert_eq!(
+        (acme.size.workers, acme.size.app_cpus, acme.size.db_memory),
+        (2, Cpus(1_000_000_000), Size(4 << 30))
+    );
+    assert!(acme.size.replica);
+    assert_eq!(acme.size.app_memory, TenantSize::default().app_memory);
+    assert_eq!(acme.sso, Part::Skipped { reason: "later".into() });
+    assert_eq!(acme.branding, Part::NotConfigured);
+}
+
+#[test]
+fn faults_of_what_a_tenant_is_provisioned_with_are_reported_with_their_lines() {
+    let found = tenant_faults(
+        "site = \"x\"\ndomain = \"Acme\"\n[size]\nworkers = 0\napp_cpus = \"many\"\ndb_cpus = 0\napp_memory = \"1MiB\"\n\
+         db_memory_reserved = \"1TiB\"\n[setup]\ncurrency = \"euro\"\nemail = \"me\"\n[app]\nbackend = \"a b\"\n",
+    );
+    for key in [
+        "tenants/byrne.toml:2: domain:",
+        "tenants/byrne.toml:4: size.workers: 0 is out of bounds",
+        "tenants/byrne.toml:5: size.app_cpus: wrong type: a number is expected, not a string",
+        "tenants/byrne.toml:6: size.db_cpus:",
+        "tenants/byrne.toml:7: size.app_memory:",
+        "tenants/byrne.toml:8: size.db_memory_reserved: more than the limit",
+        "tenants/byrne.toml:10: setup.currency:",
+        "tenants/byrne.toml:11: setup.email:",
+        "tenants/byrne.toml:13: app.backend:",
+    ] {
+        assert!(found.iter().any(|f| f.starts_with(key)), "{key} is not in {found:#?}");
+    }
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+
+#[test]
+fn a_tenants_file_can_be_checked_before_it_is_written() {
+    let one = "domain = \"acme.example\"\n[database]\ncontainer = \"acme-db\"\nname = \"_a\"\n";
+    let config = read(&[("lifeboat.toml", SMALLEST), ("tenants/acme.toml", one)]).unwrap();
+    let name = "byrne".parse().unwrap();
+    let with = config.with_tenant_file(&name, "domain = \"byrne.example\"\n").unwrap();
+    assert_eq!(tenant(&with, "byrne").site, "byrne.example");
+    assert_eq!(config.tenants().count(), 1);
+    let twice = config.with_tenant_file(&name, &one.replace("acme.example", "byrne.example")).unwrap_err();
+    assert!(twice.to_string().contains("tenants/byrne.toml"), "{twice}");
+    assert!(twice.to_string().contains("also belongs to tenant acme"), "{twice}");
 }

@@ -13,6 +13,7 @@ use crate::id::Sha256;
 
 pub mod acme;
 pub mod archive;
+pub mod bench;
 pub mod certs;
 pub mod config;
 pub mod fernet;

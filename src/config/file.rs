@@ -119,6 +119,7 @@ fn plain(message: &str, found: Option<&str>) -> String {
         "a map" => "a table",
         "a sequence" => "a list",
         "a boolean" => "true or false",
+        "f64" => "a number",
         e if e.starts_with("struct ") => "a table",
         e if e.starts_with('u') || e.starts_with("a non") => "a whole number, not negative",
         e => e,

@@ -62,6 +62,23 @@ impl Config {
         finish(config, findings)
     }
 
+    /// Checks one more tenant's file beside this configuration, as it would be read from its folder.
+    ///
+    /// The file takes the place of the tenant that it names, where there is one.
+    ///
+    /// # Errors
+    /// Every fault of the file, and of what it shares with other tenants.
+    pub fn with_tenant_file(&self, name: &TenantName, text: &str) -> Result<Config, Faults> {
+        let file = SourceFile::new(Path::new("tenants").join(format!("{name}.toml")), text);
+        let mut findings = Findings::default();
+        let mut config = self.clone();
+        let files = [file];
+        let read = tenants(&self.dir, &files, &self.policies, &mut findings);
+        config.tenants.extend(read);
+        tenants_are_apart(&config.tenants, &files, &mut findings);
+        finish(Some(config), findings)
+    }
+
     /// Checks files that are already read; looks at nothing on disk.
     ///
     /// # Errors

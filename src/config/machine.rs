@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::check::{Checker, absolute, not_empty, one_of};
 use super::places::own_folder;
+use super::platform::{self, Platform};
 use super::raw;
 use super::secret::SecretUrl;
 use super::store::{self, Credentials, StoreAddress, StoreConfig};
@@ -48,6 +49,8 @@ pub struct Machine {
     pub concurrency: usize,
     /// The Docker socket, `unix:///…` or `http://…`; none for Docker's own default.
     pub docker_host: Option<String>,
+    /// What new tenants are made of; none where nothing is provisioned here.
+    pub platform: Option<Platform>,
 }
 
 /// Where drills run, and so who can read backups.
@@ -140,6 +143,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8470))),
         concurrency: c.number("service.concurrency", &raw.service.concurrency, 1..65, 2) as usize,
         docker_host: c.parse("docker.host", &raw.docker.host, docker_host),
+        platform: raw.platform.as_ref().and_then(|raw| platform::check(raw, c)),
         host: host?,
         store: store?,
         operators,

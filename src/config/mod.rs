@@ -4,15 +4,21 @@
 //! and key. A secret is only ever a reference here. Knows nothing of stores, Docker or schedules at work; the rest of
 //! the program never sees a raw file.
 
+mod app;
+mod branding;
 mod check;
+mod domain;
 mod fault;
 mod file;
 mod load;
 mod machine;
 mod places;
+mod platform;
 mod policy;
 mod raw;
 mod secret;
+mod setup;
+mod size;
 mod store;
 mod tenant;
 mod units;
@@ -21,15 +27,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use app::{Role, Roles};
+pub use branding::Branding;
+pub use domain::domain;
 pub use fault::{Fault, Faults};
 pub use file::SourceFile;
 pub use load::Surroundings;
 pub use machine::{CopyTo, DrillPlace, Machine, Notify, Prune};
+pub use platform::{Dns, Images, Platform, Proxy, Sso};
 pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
 pub use secret::{SecretRef, SecretUrl};
+pub use setup::Setup;
+pub use size::{Cpus, TenantSize};
 pub use store::{Credentials, StoreAddress, StoreConfig};
 pub use tenant::{
-    BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant,
+    BENCH_SITES, Certs, ConfigFiles, Database, Files, Login, Part, Redis, SitesPlace, Tenant, TenantSso,
     is_system_schema,
 };
 pub use units::{Rate, Size, duration};

@@ -67,6 +67,14 @@ pub(super) fn are_apart(
         }
         ours.push((key, path.as_path(), text));
     }
+    let projects = machine.platform.as_ref().map(|p| p.projects_dir.as_path());
+    for (key, path, text) in &ours {
+        if projects.is_some_and(|projects| overlap(path, projects)) {
+            let error = Error::new(Kind::Config, "lies in the folder of the tenants' projects, or holds it");
+            let hint = "projects_dir holds the tenants' secrets: give each a folder of its own";
+            c.fault(text.as_ref().map(Spanned::span).as_ref(), key, &error.hint(hint));
+        }
+    }
     for (tenant, site) in tenants.values().filter_map(site_on_host) {
         for (key, path, text) in &ours {
             if overlap(path, &site) {

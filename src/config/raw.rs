@@ -58,7 +58,7 @@ raw_tables! {
     Host {
         host: Text, state_dir: Text, store: Store, repository: Repository, operators: Operators, spool: Spool,
         restore: Restore, drills: Drills, notify: Notify, service: Service, docker: Docker,
-        prune: Prune, copy: Option<Store>,
+        prune: Prune, copy: Option<Store>, platform: Option<Platform>,
     }
     Store {
         url: Text, endpoint: Text, region: Text, path_style: Option<Spanned<bool>>, access_key: Text,
@@ -80,6 +80,22 @@ raw_tables! {
     }
     Service { listen: Text, concurrency: Number }
     Docker { host: Text }
+    Platform {
+        projects_dir: Text, bench_dir: Text, apps: Texts, country: Text, language: Text, timezone: Text,
+        currency: Text, images: Images, proxy: Option<Proxy>, dns: Option<Dns>, sso: Option<Sso>,
+        branding: Option<Branding>,
+    }
+    Images { app: Text, mariadb: Text, redis: Text }
+    Proxy {
+        network: Text, entrypoint: Text, resolver: Text, dynamic_dir: Text, dynamic_mount: Text,
+        acme_file: Text, given_dir: Text,
+    }
+    Dns { zones_dir: Text, zone: Text, server: Text, address: Text, ttl: Text }
+    Sso { url: Text, token: Text, token_file: Text, groups: Texts }
+    Branding {
+        skip: Text, app_name: Text, logo: Text, favicon: Text, primary_color: Text, head_html_file: Text,
+        letter_head: Text,
+    }
 
     /// `policies/<name>.toml`.
     Policy {
@@ -102,9 +118,10 @@ raw_tables! {
 
     /// `tenants/<name>.toml`.
     Tenant {
-        policy: Text, site: Text, database: Option<Spanned<Database>>, redis_cache: Option<Spanned<Redis>>,
+        policy: Text, site: Text, domain: Text, database: Option<Spanned<Database>>, redis_cache: Option<Spanned<Redis>>,
         redis_queue: Option<Spanned<Redis>>, files: Option<Spanned<Files>>, config: Option<Spanned<Configs>>,
-        certs: Option<Spanned<Certs>>, app: App,
+        certs: Option<Spanned<Certs>>, app: App, size: TenantSize, setup: Option<Spanned<Setup>>,
+        branding: Option<Spanned<Branding>>, sso: Option<Spanned<TenantSso>>,
     }
     Database {
         skip: Text, container: Text, name: Text, user: Text, password: Text, password_file: Text,
@@ -115,5 +132,19 @@ raw_tables! {
         skip: Text, paths: Texts, compose: Texts, env: Texts, traefik: Texts, dns: Texts,
     }
     Certs { skip: Text, paths: Texts, acme_file: Text, domains: Texts }
-    App { containers: Texts }
+    App {
+        containers: Texts, backend: Option<Spanned<OneOrMore>>, frontend: Option<Spanned<OneOrMore>>,
+        websocket: Option<Spanned<OneOrMore>>, queue_short: Option<Spanned<OneOrMore>>,
+        queue_long: Option<Spanned<OneOrMore>>, scheduler: Option<Spanned<OneOrMore>>,
+    }
+    TenantSize {
+        workers: Number, queue_workers: Number, app_memory: Text, app_memory_reserved: Text,
+        app_cpus: Option<Spanned<f64>>, db_memory: Text, db_memory_reserved: Text, db_cpus: Option<Spanned<f64>>,
+        redis_cache_memory: Text, redis_queue_memory: Text, replica: Option<Spanned<bool>>,
+    }
+    Setup {
+        skip: Text, company: Text, abbr: Text, country: Text, language: Text, timezone: Text, currency: Text,
+        chart_of_accounts: Text, fiscal_year_start: Text, full_name: Text, email: Text,
+    }
+    TenantSso { skip: Text, groups: Texts }
 }

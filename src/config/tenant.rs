@@ -3,15 +3,22 @@
 //! Owns the checked shape of a tenant. A component without a section is not backed up, and shown so. Knows
 //! nothing of how components are dumped.
 
+mod parts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_spanned::Spanned;
 
-use super::check::{Checker, absolute, container, not_empty};
+use super::app::{self, Roles};
+use super::branding::{self, Branding};
+use super::check::{Checker, container, not_empty};
+use super::domain::domain;
 use super::policy::Policy;
 use super::raw::{self, Text};
 use super::secret::SecretRef;
+use super::setup::{self, Setup};
+use super::size::{self, TenantSize};
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, TenantName};
 
@@ -39,8 +46,27 @@ pub struct Tenant {
     pub config: Part<ConfigFiles>,
     /// Its certificates.
     pub certs: Part<Certs>,
-    /// The containers that run its application.
+    /// The containers that run its application, with a role or without.
     pub app_containers: Vec<String>,
+    /// Those with a role, by what they do.
+    pub roles: Roles,
+    /// The name under which it is reached; none where Lifeboat did not provision it.
+    pub domain: Option<String>,
+    /// What its containers may use.
+    pub size: TenantSize,
+    /// What the setup wizard is told.
+    pub setup: Part<Setup>,
+    /// How it looks, besides what the host says.
+    pub branding: Part<Branding>,
+    /// Who may log in through single sign-on.
+    pub sso: Part<TenantSso>,
+}
+
+/// Who may log in through single sign-on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantSso {
+    /// The groups whose members may, instead of the host's; none for those.
+    pub groups: Vec<String>,
 }
 
 /// Whether a component is backed up.
@@ -191,17 +217,30 @@ pub(super) fn check(
     policy: Option<Arc<Policy>>,
     c: &mut Checker<'_>,
 ) -> Option<Tenant> {
-    let site =
-        c.require("site", &raw.site, "write site = \"erp.example.com\", the name of the site's folder", site);
-    let database = part("database", &raw.database, |d| &d.skip, database, c);
+    let domain = c.parse("domain", &raw.domain, domain);
+    let site = match (&raw.site, &domain) {
+        (None, Some(domain)) => Some(domain.clone()),
+        _ => c.require("site", &raw.site, SITE_HINT, site),
+    };
+    let database = part("database", &raw.database, |d| &d.skip, parts::database, c);
     let redis_cache =
-        part("redis_cache", &raw.redis_cache, |r| &r.skip, |r, c| redis("redis_cache", r, c), c);
+        part("redis_cache", &raw.redis_cache, |r| &r.skip, |r, c| parts::redis("redis_cache", r, c), c);
     let redis_queue =
-        part("redis_queue", &raw.redis_queue, |r| &r.skip, |r, c| redis("redis_queue", r, c), c);
-    let files = part("files", &raw.files, |f| &f.skip, files, c);
-    let config = part("config", &raw.config, |r| &r.skip, config_files, c);
-    let certs = part("certs", &raw.certs, |r| &r.skip, |r, c| certs(r, site.as_deref(), c), c);
-    let app_containers = c.parse_all("app.containers", &raw.app.containers, container);
+        part("redis_queue", &raw.redis_queue, |r| &r.skip, |r, c| parts::redis("redis_queue", r, c), c);
+    let files = part("files", &raw.files, |f| &f.skip, parts::files, c);
+    let config = part("config", &raw.config, |r| &r.skip, parts::config_files, c);
+    // A certificate is for the name that browsers ask for.
+    let name_of_certs = domain.as_deref().or(site.as_deref());
+    let certs = part("certs", &raw.certs, |r| &r.skip, |r, c| parts::certs(r, name_of_certs, c), c);
+    let roles = app::roles(&raw.app, c);
+    let mut app_containers = c.parse_all("app.containers", &raw.app.containers, container);
+    let unnamed = roles.values().flatten().filter(|name| !app_containers.contains(name)).cloned();
+    app_containers.extend(unnamed.collect::<Vec<String>>());
+    let size = size::check(&raw.size, c);
+    let setup = part("setup", &raw.setup, |s| &s.skip, |s, c| Some(setup::of_tenant(s, c)), c);
+    let looks = |b: &raw::Branding, c: &mut Checker<'_>| Some(branding::looks("branding", b, c));
+    let branding = part("branding", &raw.branding, |b| &b.skip, looks, c);
+    let sso = part("sso", &raw.sso, |s| &s.skip, sso, c);
     let tenant = Tenant {
         name: name.clone(),
         policy: policy?,
@@ -213,6 +252,12 @@ pub(super) fn check(
         config: config?,
         certs: certs?,
         app_containers,
+        roles,
+        domain,
+        size,
+        setup: setup?,
+        branding: branding?,
+        sso: sso?,
     };
     warn_of_gaps(&tenant, c);
     database_name_is_found(&tenant, raw, c);
@@ -236,6 +281,12 @@ fn part<R, T>(
     check(section.get_ref(), c).map(Part::On)
 }
 
+const SITE_HINT: &str = "write site = \"erp.example.com\", the name of the site's folder";
+
+fn sso(raw: &raw::TenantSso, c: &mut Checker<'_>) -> Option<TenantSso> {
+    Some(TenantSso { groups: c.parse_all("sso.groups", &raw.groups, not_empty) })
+}
+
 fn site(text: &str) -> Result<String> {
     let good = (1..=253).contains(&text.len())
         && !text.starts_with(['.', '-'])
@@ -245,103 +296,6 @@ fn site(text: &str) -> Result<String> {
             .hint("write erp.example.com"));
     }
     Ok(text.to_owned())
-}
-
-const CONTAINER_HINT: &str = "write container = \"name\", or skip = \"reason\"";
-
-fn database(raw: &raw::Database, c: &mut Checker<'_>) -> Option<Database> {
-    let container = c.require("database.container", &raw.container, CONTAINER_HINT, container);
-    let name = c.parse("database.name", &raw.name, database_name);
-    let login = login("database", &raw.user, (&raw.password, &raw.password_file), c);
-    Some(Database { container: container?, name, login: login? })
-}
-
-fn database_name(text: &str) -> Result<String> {
-    if is_system_schema(text.trim()) {
-        return Err(Error::new(Kind::Config, format!("{text:?} is the server's own database, no site's"))
-            .hint("db_name in the site's site_config.json is its name"));
-    }
-    not_empty(text)
-}
-
-fn redis(key: &str, raw: &raw::Redis, c: &mut Checker<'_>) -> Option<Redis> {
-    let container = c.require(&format!("{key}.container"), &raw.container, CONTAINER_HINT, container);
-    let login = login(key, &raw.user, (&raw.password, &raw.password_file), c);
-    Some(Redis { container: container?, login: login? })
-}
-
-fn login(key: &str, user: &Text, password: (&Text, &Text), c: &mut Checker<'_>) -> Option<Login> {
-    let given = password.0.is_some() || password.1.is_some();
-    let secret = c.secret(&format!("{key}.password"), password.0, password.1);
-    let name = c.parse(&format!("{key}.user"), user, not_empty);
-    match (secret, given, user) {
-        (Some(password), _, _) => Some(Login::Password { user: name, password }),
-        (None, true, _) => None,
-        (None, false, None) => Some(Login::OfContainer),
-        (None, false, Some(user)) => {
-            let error = Error::new(Kind::Config, "a user without a password")
-                .hint("add password_file, or leave the user out to use the container's own secret");
-            c.fault(Some(&user.span()), &format!("{key}.user"), &error);
-            None
-        }
-    }
-}
-
-fn files(raw: &raw::Files, c: &mut Checker<'_>) -> Option<Files> {
-    let exclude = c.parse_all("files.exclude", &raw.exclude, below_site);
-    let in_container = c.parse("files.container", &raw.container, container);
-    let path = c.parse("files.path", &raw.path, absolute);
-    let sites = match (&raw.container, &raw.path) {
-        (Some(_), None) => SitesPlace::Container { container: in_container?, path: BENCH_SITES.to_owned() },
-        (Some(_), Some(path_text)) => {
-            path?;
-            SitesPlace::Container { container: in_container?, path: path_text.get_ref().clone() }
-        }
-        (None, Some(_)) => SitesPlace::Host { path: path? },
-        (None, None) => {
-            let error = Error::new(Kind::Config, "missing").hint(
-                "write container = \"name\", or path = \"/host/folder/of/sites\", or skip = \"reason\"",
-            );
-            c.fault(None, "files.container", &error);
-            return None;
-        }
-    };
-    Some(Files { sites, exclude })
-}
-
-fn below_site(text: &str) -> Result<String> {
-    let bad = |part: &str| part.is_empty() || part == "." || part == "..";
-    if text.trim_end_matches('/').split('/').any(bad) {
-        return Err(Error::new(Kind::Config, format!("{text:?} is not a path below the site's folder"))
-            .hint("write private/backups"));
-    }
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-fn config_files(raw: &raw::Configs, c: &mut Checker<'_>) -> Option<ConfigFiles> {
-    Some(ConfigFiles {
-        paths: c.parse_all("config.paths", &raw.paths, absolute),
-        compose: c.parse_all("config.compose", &raw.compose, absolute),
-        env: c.parse_all("config.env", &raw.env, absolute),
-        traefik: c.parse_all("config.traefik", &raw.traefik, absolute),
-        dns: c.parse_all("config.dns", &raw.dns, absolute),
-    })
-}
-
-fn certs(raw: &raw::Certs, site: Option<&str>, c: &mut Checker<'_>) -> Option<Certs> {
-    let paths = c.parse_all("certs.paths", &raw.paths, absolute);
-    let acme_file = c.parse("certs.acme_file", &raw.acme_file, absolute);
-    let mut domains = c.parse_all("certs.domains", &raw.domains, not_empty);
-    if raw.paths.as_ref().is_none_or(Vec::is_empty) && raw.acme_file.is_none() {
-        let error = Error::new(Kind::Config, "missing")
-            .hint("write paths = [\"/…\"], acme_file, or skip = \"reason\"");
-        c.fault(None, "certs.paths", &error);
-        return None;
-    }
-    if acme_file.is_some() && domains.is_empty() {
-        domains.extend(site.map(str::to_owned));
-    }
-    Some(Certs { paths, acme_file, domains })
 }
 
 /// Warns of each component that nobody decided about: silence would look like safety.

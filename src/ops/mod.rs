@@ -21,6 +21,7 @@ pub mod leftovers;
 pub mod pin;
 pub mod place;
 pub mod probe;
+pub mod provision;
 pub mod prune;
 pub mod recall;
 pub mod record;
