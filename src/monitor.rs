@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
@@ -51,6 +52,50 @@ pub type SharedMonitor = Arc<dyn Monitor>;
 pub struct Silent;
 
 impl Monitor for Silent {}
+
+/// Passes on all it hears, and adds up one counter of it.
+pub struct Tally {
+    to: SharedMonitor,
+    counter: Counter,
+    sum: AtomicU64,
+}
+
+impl Tally {
+    /// Adds up `counter` of what it passes on to `to`.
+    pub fn new(to: SharedMonitor, counter: Counter) -> Self {
+        Tally { to, counter, sum: AtomicU64::new(0) }
+    }
+
+    /// Returns the sum until now.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Ordering::Relaxed)
+    }
+}
+
+impl Monitor for Tally {
+    fn count(&self, counter: Counter, n: u64) {
+        if counter == self.counter {
+            self.sum.fetch_add(n, Ordering::Relaxed);
+        }
+        self.to.count(counter, n);
+    }
+
+    fn step(&self, name: &str) {
+        self.to.step(name);
+    }
+
+    fn expect_bytes(&self, n: u64) {
+        self.to.expect_bytes(n);
+    }
+
+    fn problem(&self, error: &Error) {
+        self.to.problem(error);
+    }
+
+    fn note(&self, text: &str) {
+        self.to.note(text);
+    }
+}
 
 /// Remembers all it hears, for tests and for results.
 #[derive(Debug, Default)]
@@ -107,5 +152,24 @@ impl Monitor for Recorder {
 
     fn note(&self, text: &str) {
         self.heard().notes.push(text.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tally_adds_up_its_own_counter_and_swallows_nothing() {
+        let heard = Arc::new(Recorder::default());
+        let tally = Tally::new(heard.clone(), Counter::NewBytes);
+        tally.count(Counter::NewBytes, 3);
+        tally.count(Counter::SourceBytes, 5);
+        tally.count(Counter::NewBytes, 4);
+        tally.step("files");
+        tally.note("a note");
+        assert_eq!((tally.sum(), heard.counter(Counter::NewBytes)), (7, 7));
+        assert_eq!(heard.counter(Counter::SourceBytes), 5);
+        assert_eq!((heard.steps(), heard.notes()), (vec!["files".to_owned()], vec!["a note".to_owned()]));
     }
 }

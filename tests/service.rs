@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use lifeboat::config::{Config, SourceFile, Surroundings};
 use lifeboat::error::{Error, Kind, Result};
-use lifeboat::id::{ProofLevel, TenantName};
+use lifeboat::id::{ProofLevel, SnapshotId, TenantName};
 use lifeboat::service::{
     Clock, Desk, JobKind, JobReport, Jobs, Journal, Light, Outcome, Patience, Service, Trigger,
 };
@@ -32,8 +32,12 @@ struct Call {
 
 impl Call {
     fn good(self) {
-        let report =
-            JobReport { level: Some(ProofLevel::Loaded), added_bytes: Some(42), ..JobReport::default() };
+        let report = JobReport {
+            snapshot: Some(SnapshotId::new(self.at, [1; 4])),
+            level: Some(ProofLevel::Loaded),
+            added_bytes: Some(42),
+            ..JobReport::default()
+        };
         assert!(self.answer.send(Ok(report)).is_ok());
     }
 
@@ -576,7 +580,7 @@ async fn health_status_and_metrics_are_answered_on_loopback() {
     let two = at("2026-05-04T02:00:00Z").as_second();
     for line in [
         format!("lifeboat_backup_last_success_timestamp_seconds{{tenant=\"byrne\"}} {two}"),
-        "lifeboat_last_run_outcome{tenant=\"dickinson\",job=\"backup\",outcome=\"failed\"} 1".to_owned(),
+        "lifeboat_last_run_outcome{tenant=\"dickinson\",kind=\"backup\",outcome=\"failed\"} 1".to_owned(),
         "lifeboat_tenant_good{tenant=\"byrne\"} 1".to_owned(),
         "lifeboat_backup_added_bytes{tenant=\"byrne\"} 42".to_owned(),
     ] {

@@ -10,7 +10,7 @@ use super::check::{Checker, absolute, not_empty, one_of};
 use super::places::own_folder;
 use super::platform::{self, Platform};
 use super::raw;
-use super::secret::SecretUrl;
+use super::secret::{SecretRef, SecretUrl};
 use super::store::{self, Credentials, StoreAddress, StoreConfig};
 use super::units::{Size, size, some_time};
 use crate::error::{Error, Kind, Result};
@@ -45,12 +45,23 @@ pub struct Machine {
     pub notify: Notify,
     /// Where the service answers; always a loopback address.
     pub listen: SocketAddr,
+    /// Where the metrics alone are answered too, for a Prometheus that is not on this host.
+    pub metrics: Option<MetricsDoor>,
     /// How many tenants are worked on at once, at least 1.
     pub concurrency: usize,
     /// The Docker socket, `unix:///…` or `http://…`; none for Docker's own default.
     pub docker_host: Option<String>,
     /// What new tenants are made of; none where nothing is provisioned here.
     pub platform: Option<Platform>,
+}
+
+/// An address at which only metrics are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsDoor {
+    /// The address.
+    pub listen: SocketAddr,
+    /// What whoever asks must present as bearer token; there is one unless the address is a loopback address.
+    pub token: Option<SecretRef>,
 }
 
 /// Where drills run, and so who can read backups.
@@ -141,6 +152,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
         listen: c
             .parse("service.listen", &raw.service.listen, loopback)
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8470))),
+        metrics: metrics_door(&raw.service, c),
         concurrency: c.number("service.concurrency", &raw.service.concurrency, 1..65, 2) as usize,
         docker_host: c.parse("docker.host", &raw.docker.host, docker_host),
         platform: raw.platform.as_ref().and_then(|raw| platform::check(raw, c)),
@@ -263,6 +275,26 @@ fn loopback(text: &str) -> Result<SocketAddr> {
         .hint("write 127.0.0.1:8470 and put a proxy with a login before it"));
     }
     Ok(address)
+}
+
+fn metrics_door(raw: &raw::Service, c: &mut Checker<'_>) -> Option<MetricsDoor> {
+    let token = c.secret("service.metrics_token", &raw.metrics_token, &raw.metrics_token_file);
+    let listen = c.parse("service.metrics", &raw.metrics, |text| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            Error::new(Kind::Config, format!("{text:?} is not an address with a port"))
+                .hint("write 0.0.0.0:9470, or an address of this host that Prometheus reaches")
+        })
+    })?;
+    if token.is_none() && !listen.ip().is_loopback() {
+        let place = raw.metrics.as_ref().map(serde_spanned::Spanned::span);
+        let error = Error::new(
+            Kind::Config,
+            format!("{listen} is reachable from outside, and nobody is asked who he is"),
+        )
+        .hint("write metrics_token_file = \"/path\"; Prometheus presents the same file as credentials_file");
+        c.fault(place.as_ref(), "service.metrics", &error);
+    }
+    Some(MetricsDoor { listen, token })
 }
 
 fn docker_host(text: &str) -> Result<String> {

@@ -78,7 +78,7 @@ raw_tables! {
         webhook: Text, webhook_file: Text, command: Texts, ping: Text, ping_file: Text, ping_start: Text,
         ping_success: Text, ping_failure: Text,
     }
-    Service { listen: Text, concurrency: Number }
+    Service { listen: Text, metrics: Text, metrics_token: Text, metrics_token_file: Text, concurrency: Number }
     Docker { host: Text }
     Platform {
         projects_dir: Text, bench_dir: Text, apps: Texts, country: Text, language: Text, timezone: Text,

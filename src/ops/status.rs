@@ -175,7 +175,7 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     for error in forged {
         status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));
     }
-    if let Some(last) = prune::last(appliance, &status.tenant)?
+    if let Some(last) = prune::last(&appliance.state, &status.tenant)?
         && let Some(problem) = last.problem
     {
         status.blame(

@@ -3,11 +3,14 @@
 //! Owns the locks around them. Nothing holds one across an await, and no visitor can hold the loop up for longer
 //! than it takes to read the runs in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::facts::Facts;
 use super::journal::Journal;
+use super::queue::Waiting;
 use super::run::{JobKind, Outcome, Run};
 use super::schedule::Past;
 use super::status::Status;
@@ -26,6 +29,27 @@ pub struct Desk {
     journal: Arc<Mutex<Journal>>,
     beat: Mutex<Timestamp>,
     held: Held,
+    facts: Mutex<Facts>,
+    waiting: Mutex<Vec<Waiting>>,
+    ended: Mutex<Ended>,
+}
+
+/// How many runs have ended since the service began, by tenant, kind and outcome.
+pub type Ended = BTreeMap<(TenantName, JobKind, Outcome), u64>;
+
+/// All that the service tells of itself at one time.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// How the tenants stand.
+    pub status: Status,
+    /// What the state folder told.
+    pub facts: Facts,
+    /// The runs that wait.
+    pub waiting: Vec<Waiting>,
+    /// The runs that have ended since the service began.
+    pub ended: Ended,
+    /// When the loop last turned.
+    pub beat: Timestamp,
 }
 
 fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -39,7 +63,15 @@ impl Desk {
         now: Timestamp,
         held: impl Fn(&TenantName) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        Desk { config, journal: Arc::new(Mutex::new(journal)), beat: Mutex::new(now), held: Box::new(held) }
+        Desk {
+            config,
+            journal: Arc::new(Mutex::new(journal)),
+            beat: Mutex::new(now),
+            held: Box::new(held),
+            facts: Mutex::default(),
+            waiting: Mutex::default(),
+            ended: Mutex::default(),
+        }
     }
 
     /// Returns the configuration.
@@ -50,6 +82,29 @@ impl Desk {
     /// Returns how things stand at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
         Status::of(&self.config, open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
+    }
+
+    /// Returns all that the service tells of itself at `now`.
+    pub fn sight(&self, now: Timestamp) -> Sight {
+        Sight {
+            status: self.status(now),
+            facts: open(&self.facts).clone(),
+            waiting: open(&self.waiting).clone(),
+            ended: open(&self.ended).clone(),
+            beat: *open(&self.beat),
+        }
+    }
+
+    pub(super) fn learn(&self, facts: Facts) {
+        *open(&self.facts) = facts;
+    }
+
+    pub(super) fn queued(&self, waiting: Vec<Waiting>) {
+        *open(&self.waiting) = waiting;
+    }
+
+    pub(super) fn tally(&self, tenant: &TenantName, kind: JobKind, outcome: Outcome) {
+        *open(&self.ended).entry((tenant.clone(), kind, outcome)).or_default() += 1;
     }
 
     /// Tells whether the loop turns.

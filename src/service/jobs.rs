@@ -5,7 +5,8 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::run::{JobReport, Trigger};
+use super::report::JobReport;
+use super::run::Trigger;
 use crate::error::Result;
 use crate::id::TenantName;
 

@@ -66,6 +66,11 @@ impl Runs {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn put(&mut self, run: Run) {
+        self.take(Entry::Run(Box::new(run)));
+    }
+
     /// Returns the runs of one kind of a tenant, oldest first.
     pub fn of(&self, tenant: &TenantName, kind: JobKind) -> impl DoubleEndedIterator<Item = &Run> {
         self.runs.get(&(tenant.clone(), kind)).into_iter().flat_map(BTreeMap::values)
@@ -117,7 +122,7 @@ impl Runs {
     }
 }
 
-fn is_believed(written: Timestamp, now: Timestamp) -> bool {
+pub(super) fn is_believed(written: Timestamp, now: Timestamp) -> bool {
     written.duration_since(now) < WRONG_CLOCK
 }
 

@@ -5,15 +5,18 @@
 
 mod clock;
 mod desk;
+mod facts;
 mod jobs;
 mod journal;
 pub mod metrics;
 mod notify;
 mod plan;
 mod queue;
+mod report;
 mod run;
 pub mod schedule;
 mod status;
+mod timeliness;
 pub mod unlocked;
 pub mod verbs;
 mod work;
@@ -21,16 +24,22 @@ mod work;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use clock::{Clock, SystemClock};
-pub use desk::Desk;
+pub use desk::{Desk, Sight};
+pub use facts::{Disk, Facts, TenantFacts};
 pub use jobs::Jobs;
 pub use journal::{Journal, Peek, Runs};
 pub use notify::{Notice, Patience, Ping};
 pub use plan::rule_of;
-pub use run::{JobKind, JobReport, Outcome, Run, Trigger};
+pub use queue::Waiting;
+pub use report::{CheckRun, ComponentRun, JobReport, PhaseRun};
+pub use run::{JobKind, Outcome, Run, Trigger};
 pub use status::{Light, Status, TenantStatus};
+pub use timeliness::Timeliness;
 
 use crate::config::{Config, Tenant};
 use crate::error::{Context, Kind, Result};
@@ -50,6 +59,8 @@ pub struct Service<C, J> {
     notifier: Notifier,
     queue: Queue,
     running: JoinSet<Run>,
+    /// Told when a run has ended: what is known of the state folder is old then.
+    changed: Arc<Notify>,
 }
 
 impl<C: Clock, J: Jobs> Service<C, J> {
@@ -70,7 +81,8 @@ impl<C: Clock, J: Jobs> Service<C, J> {
             move |tenant: &TenantName| jobs.held(tenant, clock.now())
         };
         let desk = Arc::new(Desk::new(config, journal, clock.now(), held));
-        Ok(Service { desk, clock, jobs, notifier, queue: Queue::default(), running: JoinSet::new() })
+        let (queue, running, changed) = (Queue::default(), JoinSet::new(), Arc::default());
+        Ok(Service { desk, clock, jobs, notifier, queue, running, changed })
     }
 
     /// Returns where others may ask how things stand.
@@ -81,12 +93,15 @@ impl<C: Clock, J: Jobs> Service<C, J> {
     /// Runs what is due until `stop` is ready; then ends what runs, and notes so.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<()> {
         let mut stop = std::pin::pin!(stop);
+        let facts = facts::keep(self.desk(), Arc::clone(&self.clock), Arc::clone(&self.changed));
+        let _facts = AbortOnDropHandle::new(tokio::spawn(facts));
         loop {
             let now = self.clock.now();
             self.desk.beat(now);
             self.take_what_is_due(now).await;
             self.take_up_drills_not_run();
             self.start_what_fits(now).await;
+            self.desk.queued(self.queue.waiting());
             let wake = self.next_wake(now);
             tokio::select! {
                 () = &mut stop => break,
@@ -198,12 +213,14 @@ impl<C: Clock, J: Jobs> Service<C, J> {
     async fn close(&mut self, run: Run) {
         self.queue.release(&run.tenant);
         self.end(run).await;
+        self.changed.notify_one();
     }
 
     /// Notes how a run ended and tells whoever must know.
     async fn end(&self, run: Run) {
         self.desk.put(run.clone()).await;
         let Some(outcome) = run.outcome else { return };
+        self.desk.tally(&run.tenant, run.kind, outcome);
         let reason = run.reason.as_deref().unwrap_or_default();
         if outcome.is_bad() {
             tracing::error!(tenant.name = %run.tenant, job = %run.kind, planned = %run.planned, %outcome, reason, "a run is not good");

@@ -11,6 +11,17 @@ use super::run::{JobKind, Run};
 use crate::config::Config;
 use crate::id::TenantName;
 
+/// A run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whose.
+    pub tenant: TenantName,
+    /// What.
+    pub kind: JobKind,
+    /// When it was planned.
+    pub planned: Timestamp,
+}
+
 /// What waits and who is busy.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -52,6 +63,12 @@ impl Queue {
         let Some(limit) = policy.concurrency else { return true };
         let others = self.busy.iter().filter(|b| policy_of(b).is_some_and(|p| p.name == policy.name)).count();
         others < limit
+    }
+
+    /// Returns what waits: whose, what, and since when it should have begun.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        let of = |run: &Run| Waiting { tenant: run.tenant.clone(), kind: run.kind, planned: run.planned };
+        self.waiting.values().map(of).collect()
     }
 
     /// Frees a tenant.

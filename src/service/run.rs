@@ -8,8 +8,9 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::report::JobReport;
 use crate::error::Kind;
-use crate::id::{DrillId, ProofLevel, SnapshotId, TenantName};
+use crate::id::TenantName;
 
 /// What is done in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,24 +108,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What a job says of itself when it ended well, or partly so.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct JobReport {
-    /// What lacks, for people; a report with it is partial.
-    pub lacks: Option<String>,
-    /// The snapshot that was made or drilled.
-    pub snapshot: Option<SnapshotId>,
-    /// The drill.
-    pub drill: Option<DrillId>,
-    /// The level that the snapshot was proven to.
-    pub level: Option<ProofLevel>,
-    /// What the store holds more than before, in bytes.
-    pub added_bytes: Option<u64>,
-    /// The tenant's head after it: sequence and short hash.
-    pub head: Option<String>,
-}
-
 /// One try of a planned run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -184,8 +167,12 @@ impl Run {
     pub fn concluded(mut self, now: Timestamp, result: crate::error::Result<JobReport>) -> Self {
         match result {
             Ok(report) => {
-                let lacks = report.lacks.clone();
+                let (fault, lacks) = (report.fault.clone(), report.lacks.clone());
                 self.report = report;
+                if fault.is_some() {
+                    self.error = Some(Kind::CheckFailed.word().to_owned());
+                    return self.ended(now, Outcome::Failed, fault);
+                }
                 let outcome = if lacks.is_some() { Outcome::Partial } else { Outcome::Good };
                 self.ended(now, outcome, lacks)
             }

@@ -3,16 +3,20 @@
 //! Owns what is green and what is not. Knows nothing of stores; a level of proof is shown only as a drill of this
 //! host reported it.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::journal::{Journal, Runs};
+use super::journal::{Journal, Runs, is_believed};
 use super::plan::rule_of;
 use super::run::{JobKind, Outcome, Run};
 use super::schedule::next_run;
-use crate::config::{Config, Tenant};
+use super::timeliness::Timeliness;
+use crate::config::{Config, LockMode, Tenant};
 use crate::error::Result;
-use crate::id::{HostName, ProofLevel, TenantName};
+use crate::id::{ComponentName, HostName, ProofLevel, TenantName};
+use crate::ops::backup::ComponentState;
 
 /// How a tenant stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,6 +82,22 @@ pub struct TenantStatus {
     pub next_backup: Option<Timestamp>,
     /// When the next drill is planned.
     pub next_drill: Option<Timestamp>,
+    /// How far apart drills are planned.
+    pub drill_interval_seconds: Option<i64>,
+    /// How long a restore may take.
+    pub rto_seconds: u64,
+    /// For how long objects are locked; none where the policy locks nothing.
+    pub lock_seconds: Option<u64>,
+    /// Whether the backup that was planned last is there.
+    pub timeliness: Timeliness,
+    /// The last backup that was committed, whole or not.
+    pub committed: Option<Run>,
+    /// The last drill that was carried out, good or not.
+    pub drilled: Option<Run>,
+    /// The last good drill.
+    pub drilled_well: Option<Run>,
+    /// When the newest backup was begun in which each component was whole.
+    pub component_whole: BTreeMap<ComponentName, Timestamp>,
 }
 
 impl Status {
@@ -125,7 +145,10 @@ fn of_tenant(
     let good = runs.newest_whole(name, now);
     let drilled = runs.last_good(name, JobKind::Drill);
     let newest_whole = good.and_then(|run| run.started);
-    let next = |kind| rule_of(config, tenant, kind).and_then(|rule| next_run(&rule, now));
+    let next_after = |kind, after| rule_of(config, tenant, kind).and_then(|rule| next_run(&rule, after));
+    let next = |kind| next_after(kind, now);
+    let next_drill = next(JobKind::Drill);
+    let interval = next_drill.and_then(|at| Some(next_after(JobKind::Drill, at)?.duration_since(at)));
     let running = |kind: &JobKind| runs.of(name, *kind).next_back().is_some_and(|run| run.outcome.is_none());
     let problems = problems(tenant, runs, now);
     let light = match (&held, problems.is_empty(), good) {
@@ -150,8 +173,37 @@ fn of_tenant(
         proof: drilled.and_then(|run| run.report.level),
         proven: drilled.and_then(|run| run.started),
         next_backup: next(JobKind::Backup),
-        next_drill: next(JobKind::Drill),
+        next_drill,
+        drill_interval_seconds: interval.map(|d| d.as_secs()),
+        rto_seconds: tenant.policy.rto.as_secs(),
+        lock_seconds: (tenant.policy.lock.mode != LockMode::Off)
+            .then(|| tenant.policy.lock.horizon.as_secs()),
+        timeliness: timeliness(config, tenant, runs, now),
+        committed: newest(runs, name, JobKind::Backup, |run| run.report.snapshot.is_some()),
+        drilled: newest(runs, name, JobKind::Drill, |run| run.report.drill.is_some()),
+        drilled_well: drilled.cloned(),
+        component_whole: component_whole(runs, name, now),
     }
+}
+
+fn newest(runs: &Runs, tenant: &TenantName, kind: JobKind, is: impl Fn(&&Run) -> bool) -> Option<Run> {
+    runs.of(tenant, kind).rev().find(is).cloned()
+}
+
+fn timeliness(config: &Config, tenant: &Tenant, runs: &Runs, now: Timestamp) -> Timeliness {
+    let Some(rule) = rule_of(config, tenant, JobKind::Backup) else { return Timeliness::OnTime };
+    let seen = runs.first_seen(&tenant.name, JobKind::Backup);
+    Timeliness::of(&rule, &runs.past(&tenant.name, JobKind::Backup, now), seen, now)
+}
+
+fn component_whole(runs: &Runs, tenant: &TenantName, now: Timestamp) -> BTreeMap<ComponentName, Timestamp> {
+    let mut newest = BTreeMap::new();
+    for run in runs.of(tenant, JobKind::Backup) {
+        let Some(started) = run.started.filter(|at| is_believed(*at, now)) else { continue };
+        let whole = run.report.components.iter().filter(|c| c.state == ComponentState::Whole);
+        newest.extend(whole.map(|c| (c.component, started)));
+    }
+    newest
 }
 
 fn problems(tenant: &Tenant, runs: &Runs, now: Timestamp) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! Each job opens the repository anew, so that new certificates and a replaced store are seen; it runs in a task of its own,
 //! so that one that is given up still removes what it made.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,19 +13,19 @@ use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::jobs::Jobs;
-use super::run::{JobReport, Trigger};
+use super::report::JobReport;
+use super::run::Trigger;
 use super::unlocked::Unlocked;
 use crate::config::{Config, DrillPlace};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
 use crate::monitor::{Monitor, SharedMonitor};
 use crate::ops::appliance::{self, Appliance, Surroundings};
-use crate::ops::backup::{self, Backed, ComponentState, Request};
+use crate::ops::backup::{self, Request};
 use crate::ops::copy;
-use crate::ops::drill::report::{Outcome, Report};
-use crate::ops::drill::{self};
+use crate::ops::drill;
 use crate::ops::prune;
-use crate::ops::snapshots::Which;
+use crate::ops::snapshots::{self, Which};
 use crate::ops::state::State;
 use crate::repo::receipt;
 use crate::store::Lines;
@@ -109,18 +110,20 @@ impl<C: Clock> Jobs for Verbs<C> {
             label: None,
             pinned_until: None,
         };
-        let backed = self.detached(stop, async move {
+        let report = self.detached(stop, async move {
             let appliance = Appliance::open(config, around.clone()).await?;
             let backed = backup::backup(&appliance, &request).await?;
+            let mut report = JobReport::of_backup(&backed);
+            report.anomalies = anomalies_after(&appliance, &request.tenant).await;
             if appliance.config.machine.prune.after_backup {
                 prune_after(appliance.config.clone(), around.clone(), &request.tenant).await;
             }
             if appliance.config.machine.copy.as_ref().is_some_and(|copy| copy.after_backup) {
                 copy_after(appliance.config, around, &request.tenant).await;
             }
-            Ok(backed)
+            Ok(report)
         });
-        Ok(report_of_backup(&backed.await?))
+        report.await
     }
 
     async fn drill(&self, tenant: &TenantName) -> Result<JobReport> {
@@ -140,7 +143,8 @@ impl<C: Clock> Jobs for Verbs<C> {
             drill::sweep(&appliance).await?;
             drill::drill(&appliance, &request, &identities).await
         });
-        report_of_drill(&report.await?)
+        // A drill that found a fault is a failed run, and says so with all that it saw.
+        Ok(JobReport::of_drill(&report.await?))
     }
 
     fn can_drill(&self, tenant: &TenantName) -> bool {
@@ -194,32 +198,19 @@ async fn copy_after(config: Config, around: Surroundings, tenant: &TenantName) {
     }
 }
 
-fn report_of_backup(backed: &Backed) -> JobReport {
-    let lacks: Vec<String> = backed
-        .components
-        .iter()
-        .filter(|c| matches!(c.state, ComponentState::Failed | ComponentState::Lacking))
-        .map(|c| format!("{}: {}", c.component, c.reason.clone().unwrap_or_else(|| c.lacks.join(", "))))
-        .collect();
-    JobReport {
-        lacks: (!backed.whole).then(|| lacks.join("; ")),
-        snapshot: Some(backed.snapshot.clone()),
-        added_bytes: Some(backed.added_bytes),
-        head: Some(format!("{}:{}", backed.sequence, backed.receipt.short())),
-        ..JobReport::default()
+/// Counts what is wrong with a tenant's receipts in the store, by the word of the fault; none where that cannot be told.
+async fn anomalies_after(appliance: &Appliance, tenant: &TenantName) -> Option<BTreeMap<String, u64>> {
+    match snapshots::seen(appliance, tenant).await {
+        Ok((history, ..)) => {
+            let mut all = BTreeMap::new();
+            for fault in history.faults.iter().filter(|f| f.is_alarm()) {
+                *all.entry(fault.word().to_owned()).or_default() += 1;
+            }
+            Some(all)
+        }
+        Err(e) => {
+            appliance.around.monitor.problem(&e.in_context("a look at the receipts after the backup"));
+            None
+        }
     }
-}
-
-/// A drill that found a fault is a failed run.
-fn report_of_drill(report: &Report) -> Result<JobReport> {
-    if report.outcome != Outcome::Passed {
-        return Err(Error::new(Kind::CheckFailed, report.headline()));
-    }
-    Ok(JobReport {
-        snapshot: Some(report.snapshot.clone()),
-        drill: Some(report.drill.clone()),
-        level: report.level.parse().ok(),
-        head: Some(format!("{}:{}", report.sequence, report.receipt.short())),
-        ..JobReport::default()
-    })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::desk::Desk;
 use super::jobs::Jobs;
-use super::run::{JobKind, JobReport, Outcome, Run};
+use super::report::JobReport;
+use super::run::{JobKind, Outcome, Run};
 use crate::error::{Error, Kind, Result};
 use futures::FutureExt;
 

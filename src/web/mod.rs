@@ -1,18 +1,22 @@
-//! What the service answers over HTTP, on loopback: health, status, metrics.
+//! What the service answers over HTTP: health, status and metrics on loopback; metrics alone at another address too.
 //!
 //! Owns the routes and media types. Knows nothing of runs and schedules beyond the desk it asks; changes nothing.
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
 use crate::error::{Context, Kind, Result};
+use crate::id::Sha256;
+use crate::service::metrics::Format;
 use crate::service::{Clock, Desk, Status, metrics};
 
 struct Office<C> {
@@ -32,6 +36,24 @@ pub fn router<C: Clock>(desk: Arc<Desk>, clock: Arc<C>) -> Router {
         .route("/health", get(health::<C>))
         .route("/api/v1/status", get(status::<C>))
         .route("/metrics", get(metrics_text::<C>))
+        .with_state(Arc::new(Office { desk, clock }))
+}
+
+/// Returns the one route of the door for metrics; where there is a token, whoever asks must bear it.
+pub fn metrics_router<C: Clock>(desk: Arc<Desk>, clock: Arc<C>, token: Option<&SecretString>) -> Router {
+    // Hashes are compared, so that the time it takes tells nothing of the token.
+    let wanted = token.map(|t| Sha256::of(format!("Bearer {}", t.expose_secret()).as_bytes()));
+    let ask = move |headers: HeaderMap, request: Request, next: Next| async move {
+        let borne = headers.get(header::AUTHORIZATION).map(|v| Sha256::of(v.as_bytes()));
+        if wanted.is_some() && borne != wanted {
+            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+            return (StatusCode::UNAUTHORIZED, challenge).into_response();
+        }
+        next.run(request).await
+    };
+    Router::new()
+        .route("/metrics", get(metrics_text::<C>))
+        .layer(axum::middleware::from_fn(ask))
         .with_state(Arc::new(Office { desk, clock }))
 }
 
@@ -55,9 +77,10 @@ async fn status<C: Clock>(State(office): State<Arc<Office<C>>>) -> Json<Status> 
     Json(office.desk.status(office.now()))
 }
 
-async fn metrics_text<C: Clock>(State(office): State<Arc<Office<C>>>) -> Response {
-    match metrics::text(&office.desk.status(office.now())) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response(),
+async fn metrics_text<C: Clock>(State(office): State<Arc<Office<C>>>, headers: HeaderMap) -> Response {
+    let format = Format::asked(headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()));
+    match metrics::text(&office.desk.sight(office.now()), format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.media_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

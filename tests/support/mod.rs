@@ -17,6 +17,7 @@ pub mod docker;
 pub mod gate;
 pub mod host;
 pub mod mariadb;
+pub mod prometheus;
 pub mod proxy;
 pub mod pruner;
 pub mod repository;

@@ -1,19 +1,22 @@
 //! `serve`, `discover` and `config check`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::{Call, DONE};
 use crate::cli::args::{DiscoverArgs, ServeArgs};
 use crate::cli::render::{Rendered, print_out};
+use crate::config::{Config, SecretRef};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::ops::state::State;
 use crate::ops::{appliance, discover};
 use crate::service::unlocked::Door;
 use crate::service::verbs::Verbs;
-use crate::service::{Clock, Patience, Service, SystemClock};
+use crate::service::{Clock, Desk, Patience, Service, SystemClock};
 
 /// A configuration without faults.
 #[derive(Debug, Serialize)]
@@ -92,7 +95,7 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
         }
         None => config.machine.listen,
     };
-    let address: std::net::SocketAddr = address;
+    let address: SocketAddr = address;
     if !address.ip().is_loopback() {
         return Err(Error::new(
             Kind::Usage,
@@ -104,8 +107,8 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     let verbs = Arc::new(Verbs::new(Arc::clone(&config), Arc::clone(&clock)));
     let service =
         Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?;
-    let listener =
-        TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))?;
+    let listener = listen(address).await?;
+    let metrics = open_metrics_door(call, &config, &service.desk(), &clock).await?;
     let bound = listener.local_addr().context(Kind::Io, "the service's address")?;
     if !call.cli.quiet {
         let tenants = counted(config.tenants().count(), "tenant");
@@ -121,7 +124,31 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     call.stop.cancel();
     verbs.finish().await;
     web.await.context(Kind::Bug, "the web service's task")??;
+    metrics.await.context(Kind::Bug, "the task of the door for metrics")??;
     door.await.context(Kind::Bug, "the unlock socket's task")?;
     tracing::info!(now = %clock.now(), "stopped");
     Ok(DONE)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.context(Kind::Io, format_args!("cannot listen on {address}"))
+}
+
+/// Answers metrics at the configured address too, where there is one, until the service stops.
+async fn open_metrics_door<C: Clock>(
+    call: &Call<'_>,
+    config: &Config,
+    desk: &Arc<Desk>,
+    clock: &Arc<C>,
+) -> Result<JoinHandle<Result<()>>> {
+    let Some(door) = &config.machine.metrics else { return Ok(tokio::spawn(async { Ok(()) })) };
+    let token = door.token.as_ref().map(SecretRef::resolve).transpose()?;
+    let listener = listen(door.listen).await?;
+    let bound = listener.local_addr().context(Kind::Io, "the address of the door for metrics")?;
+    if !call.cli.quiet {
+        print_out(&format!("metrics for Prometheus: http://{bound}/metrics\n"));
+    }
+    let router = crate::web::metrics_router(Arc::clone(desk), Arc::clone(clock), token.as_ref());
+    let stop = call.stop.clone();
+    Ok(tokio::spawn(crate::web::serve(listener, router, async move { stop.cancelled().await })))
 }

@@ -11,6 +11,7 @@ use crate::config::{Part, Tenant};
 use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId};
+use crate::monitor::{Counter, SharedMonitor, Tally};
 use crate::ops::appliance::Appliance;
 use crate::ops::keys::vaults;
 use crate::ops::recall::Kept;
@@ -45,6 +46,8 @@ pub(super) struct Night<'a> {
     sizes: Sizes,
     new_sizes: Sizes,
     warnings: Vec<String>,
+    /// Bytes that are new in this snapshot, whichever component they are of: components come one after the other.
+    new_bytes: Arc<Tally>,
 }
 
 impl<'a> Night<'a> {
@@ -63,6 +66,7 @@ impl<'a> Night<'a> {
         let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let repo = locks::repository(appliance, &tenant.policy, &folder, &mut warnings)?;
         let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
+        let new_bytes = Arc::new(Tally::new(Arc::clone(&appliance.around.monitor), Counter::NewBytes));
         let writer = SnapshotWriter::begin(SnapshotOptions {
             repo: memory.through(&repo),
             trust: Arc::new(appliance.trust.clone()),
@@ -86,7 +90,7 @@ impl<'a> Night<'a> {
                 uploads: UPLOADS,
             },
             fresh: false,
-            monitor: Arc::clone(&appliance.around.monitor),
+            monitor: Arc::clone(&new_bytes) as SharedMonitor,
         })
         .await?;
         tampered::remember(&appliance.state, &tenant.name, writer.tampered())?;
@@ -106,6 +110,7 @@ impl<'a> Night<'a> {
             folder,
             seen,
             warnings,
+            new_bytes,
         })
     }
 
@@ -121,11 +126,12 @@ impl<'a> Night<'a> {
 
     /// Takes one component; whatever happens to it stands in the outcome.
     pub async fn component(&mut self, name: ComponentName, part: &Part<()>) -> ComponentOutcome {
-        let clock = Instant::now();
+        let (clock, new_before) = (Instant::now(), self.new_bytes.sum());
         let mut outcome = ComponentOutcome {
             component: name,
             state: ComponentState::Failed,
             read_bytes: 0,
+            new_bytes: 0,
             seconds: 0.0,
             lacks: Vec::new(),
             reason: None,
@@ -141,6 +147,7 @@ impl<'a> Night<'a> {
             Part::NotConfigured => outcome.state = ComponentState::NotConfigured,
         }
         outcome.seconds = clock.elapsed().as_secs_f64();
+        outcome.new_bytes = self.new_bytes.sum() - new_before;
         outcome
     }
 

@@ -3,10 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::config;
 use crate::error::Result;
+use crate::id::TenantName;
 use crate::ops::appliance::Appliance;
 use crate::ops::probe::{self, Trial};
+use crate::ops::state::State;
 use crate::ops::{place, state};
 use crate::repo::repository::Repository;
 use crate::store::{Book, LockMode, LockedStore, Terms};
@@ -54,6 +58,12 @@ fn mode_of(mode: config::LockMode) -> Option<LockMode> {
         config::LockMode::Governance => Some(LockMode::Governance),
         config::LockMode::Compliance => Some(LockMode::Compliance),
     }
+}
+
+/// Returns when the first lock ends of all that the newest snapshot of this host needs; none where nothing is known to be locked.
+pub fn locked_until(state: &State, tenant: &TenantName) -> Result<Option<Timestamp>> {
+    let book: Option<Book> = state::read_json(&state.tenant_if_there(tenant).join(BOOK))?;
+    Ok(book.and_then(|book| book.values().map(|held| held.until).min()))
 }
 
 /// Keeps the book for the next night.

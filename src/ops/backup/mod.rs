@@ -25,6 +25,8 @@ use crate::repo::receipt::Trigger;
 use begin::Night;
 pub use outcome::{Attempt, Backed, ComponentOutcome, ComponentState, last_attempt};
 
+pub use locks::locked_until;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Request {

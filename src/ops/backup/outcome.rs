@@ -29,6 +29,28 @@ pub enum ComponentState {
     NotConfigured,
 }
 
+impl ComponentState {
+    /// All states.
+    pub const ALL: [ComponentState; 5] = [
+        ComponentState::Whole,
+        ComponentState::Lacking,
+        ComponentState::Failed,
+        ComponentState::Skipped,
+        ComponentState::NotConfigured,
+    ];
+
+    /// Returns the word for it, as in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            ComponentState::Whole => "whole",
+            ComponentState::Lacking => "lacking",
+            ComponentState::Failed => "failed",
+            ComponentState::Skipped => "skipped",
+            ComponentState::NotConfigured => "not-configured",
+        }
+    }
+}
+
 /// One component of a backup.
 #[derive(Debug, Serialize)]
 pub struct ComponentOutcome {
@@ -38,6 +60,8 @@ pub struct ComponentOutcome {
     pub state: ComponentState,
     /// Bytes read from the source.
     pub read_bytes: u64,
+    /// Bytes of its chunks that were not known, before compression; those of tries that failed included.
+    pub new_bytes: u64,
     /// How long it took.
     pub seconds: f64,
     /// What could not be read.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result, counted};
 use crate::id::{ProofLevel, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
+use crate::ops::state::State;
 use crate::ops::{pin, snapshots, state};
 use crate::repo::certificate::Role;
 use crate::repo::drill::{self, DrillOutcome};
@@ -207,6 +208,9 @@ fn head_file(appliance: &Appliance, tenant: &TenantName) -> Result<PathBuf> {
     Ok(appliance.state.tenant(tenant)?.join("prune-head.json"))
 }
 
+/// The file of how the last prune ended, in the tenant's folder.
+const LAST: &str = "last-prune.json";
+
 /// How the last prune of a tenant on this machine ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Last {
@@ -236,14 +240,13 @@ pub fn remember(appliance: &Appliance, tenant: &TenantName, done: &Result<Pruned
         Ok(_) => None,
         Err(e) => Some(e.to_string()),
     };
-    state::write_json(&last_file(appliance, tenant)?, &Last { at: appliance.around.now(), problem })
+    state::write_json(
+        &appliance.state.tenant(tenant)?.join(LAST),
+        &Last { at: appliance.around.now(), problem },
+    )
 }
 
 /// Returns how the last prune of a tenant on this machine ended.
-pub fn last(appliance: &Appliance, tenant: &TenantName) -> Result<Option<Last>> {
-    state::read_json(&last_file(appliance, tenant)?)
-}
-
-fn last_file(appliance: &Appliance, tenant: &TenantName) -> Result<PathBuf> {
-    Ok(appliance.state.tenant(tenant)?.join("last-prune.json"))
+pub fn last(state: &State, tenant: &TenantName) -> Result<Option<Last>> {
+    state::read_json(&state.tenant_if_there(tenant).join(LAST))
 }
