@@ -19,7 +19,9 @@ mod check;
 mod copy;
 mod erase;
 mod keys;
+mod provision;
 mod prune;
+mod service;
 mod unlock;
 
 use std::path::PathBuf;
@@ -36,7 +38,9 @@ pub use erase::EraseArgs;
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
+pub use provision::{DeprovisionArgs, ProvisionArgs};
 pub use prune::{PinArgs, PruneArgs};
+pub use service::{DiscoverArgs, ServeArgs};
 pub use unlock::UnlockArgs;
 
 const EXIT_CODES: &str = "\
@@ -125,6 +129,12 @@ pub enum Verb {
     /// Say who can read, who can delete and who can sign, and what is to be done about it
     #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq .findings"))]
     Doctor,
+    /// Make a new tenant: containers, site, name, certificate, looks, sign-on, a first backup; or complete one
+    #[command(after_help = after!("  lifeboat provision acme acme.example --dry-run\n  lifeboat provision acme acme.example\n  lifeboat provision acme acme.example --from latest --identity kit.txt\n  lifeboat provision acme --only branding\n  lifeboat provision acme --apply\n  lifeboat provision acme --rollback\n\nA second call completes what a first one left; what is as it should be is left alone. --rollback is for a tenant\nthat was never whole; deprovision removes one that was."))]
+    Provision(ProvisionArgs),
+    /// Remove a tenant that provision made, behind a verified last snapshot
+    #[command(after_help = after!("  lifeboat deprovision acme --dry-run\n  lifeboat deprovision acme --yes-remove acme\n  lifeboat deprovision acme --yes-remove acme --identity kit.txt\n\nSnapshots and keys stay. With an identity the last snapshot is read back stream by stream."))]
+    Deprovision(DeprovisionArgs),
     /// Print a tenant file for each compose project that Docker runs here
     #[command(after_help = after!("  lifeboat discover\n  lifeboat discover --project byrne > /etc/lifeboat/tenants/byrne.toml"))]
     Discover(DiscoverArgs),
@@ -371,26 +381,10 @@ pub struct ProbeArgs {
     pub dry_run: bool,
 }
 
-/// Options of `discover`.
-#[derive(Debug, Args)]
-pub struct DiscoverArgs {
-    /// Only this compose project
-    #[arg(long)]
-    pub project: Option<String>,
-}
-
 /// Verbs below `config`.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
     /// Check every file and report all faults at once
     #[command(after_help = after!("  lifeboat config check"))]
     Check,
-}
-
-/// Options of `serve`.
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// Address to answer on, instead of the configured one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub listen: Option<String>,
 }

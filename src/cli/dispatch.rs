@@ -11,6 +11,7 @@ mod erase;
 mod files;
 mod keys;
 mod probe;
+mod provision;
 mod prune;
 mod read;
 mod repair;
@@ -66,6 +67,8 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Benchmark(args) => benchmark::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,
+        Verb::Provision(args) => provision::run(&call, args).await,
+        Verb::Deprovision(args) => provision::deprovision(&call, args).await,
         Verb::Discover(args) => call.reading(service::discover(&call, args)).await,
         Verb::Config(ConfigVerb::Check) => service::config_check(&call),
         Verb::Serve(args) => service::serve(&call, args).await,

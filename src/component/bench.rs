@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::host::{Docker, ExecSpec, Ran};
@@ -17,21 +18,27 @@ use crate::host::{Docker, ExecSpec, Ran};
 /// The most that a command may answer, in bytes.
 const ANSWER_BYTES: usize = 4 << 20;
 
+/// How long it may take to end what was left.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
 /// The user that owns a bench; `bench` refuses root.
 const USER: &str = "frappe";
 
 /// What stands before an answer, so that whatever else a site prints is passed over.
 const MARK: &str = "lifeboat-answer ";
 
-/// Opens the site, as Administrator, from the folder in which Frappe's relative paths are right.
-const PRELUDE: &str = r#"
-import base64, json, sys
+/// What a program is given, and how it answers.
+const GIVEN: &str = r#"
+import base64, json, os, sys
 _given = json.loads(base64.b64decode("@GIVEN@"))
 ARGS, SECRETS = _given["args"], _given["secrets"]
 def answer(value):
     sys.stdout.write("\n@MARK@" + json.dumps(value, default=str) + "\n")
     sys.stdout.flush()
-import frappe
+"#;
+
+/// Opens the site, as Administrator, from the folder in which Frappe's relative paths are right.
+const PRELUDE: &str = r#"import frappe
 frappe.init(_given["site"], sites_path=".")
 frappe.connect()
 try:
@@ -40,6 +47,16 @@ try:
 
 /// Closes the site; what was not committed is lost.
 const POSTLUDE: &str = "finally:\n    frappe.destroy()\n";
+
+/// Stands in the environment of long work, by which what a killed run left is found.
+const WORK: &str = "LIFEBOAT_WORK";
+
+/// Ends what bears that mark: killing the client of an exec does not kill what runs inside.
+const END_LEFT: &str = r#"
+for p in /proc/[0-9]*; do
+  if grep -qz "^$1=" "$p/environ" 2>/dev/null; then kill -KILL "${p#/proc/}" 2>/dev/null; fi
+done
+true"#;
 
 /// A site's bench in a container.
 #[derive(Clone)]
@@ -107,16 +124,53 @@ impl Bench {
         self.bench(&all, limit).await
     }
 
+    /// Runs `bench` with arguments that hold no secret, for long work that asks for its secrets on standard input.
+    ///
+    /// What is left of it after a kill is found by [`Bench::end_left`]; `secrets` are kept out of an error.
+    pub async fn work(
+        &self,
+        arguments: &[&str],
+        stdin: &[u8],
+        secrets: &[&str],
+        limit: Duration,
+    ) -> Result<()> {
+        let argv = ["bench"].into_iter().chain(arguments.iter().copied());
+        let mut spec = ExecSpec::new(argv).user(USER);
+        spec.workdir = Some(self.dir.clone());
+        spec.env.push((WORK.to_owned(), "1".to_owned()));
+        let ran = self.docker.run(&self.container, spec, stdin, ANSWER_BYTES, limit).await?;
+        let shown = arguments.iter().take(2).copied().collect::<Vec<&str>>().join(" ");
+        let secrets: Vec<String> = secrets.iter().map(|s| (*s).to_owned()).collect();
+        judged(&ran, &format!("container {}: bench {shown}", self.container), &secrets).map(drop)
+    }
+
+    /// Ends long work that a killed run left in the container.
+    pub async fn end_left(&self) -> Result<()> {
+        let spec = ExecSpec::script(END_LEFT, [WORK]).user(USER);
+        self.docker.run(&self.container, spec, b"", ANSWER_BYTES, END_LIMIT).await.map(drop)
+    }
+
     /// Runs a Python program within the site and returns its answer.
     pub async fn python(&self, program: Program<'_>) -> Result<Value> {
+        // Frappe opens its logs relative to the folder of sites.
+        let text = within_site(program.text);
+        self.run_python(program, &text, self.sites()).await
+    }
+
+    /// Runs a Python program in the bench's folder, without Frappe, and returns its answer.
+    pub async fn bare_python(&self, program: Program<'_>) -> Result<Value> {
+        let text = program.text.to_owned();
+        self.run_python(program, &text, self.dir.clone()).await
+    }
+
+    async fn run_python(&self, program: Program<'_>, text: &str, folder: String) -> Result<Value> {
         let given = serde_json::json!({
             "site": self.site, "args": program.args, "secrets": program.secrets,
         });
-        let text = source(program.text, &given);
+        let text = Zeroizing::new(head(&given) + text);
         let python = format!("{}/env/bin/python", self.dir);
-        // Frappe opens its logs relative to the folder of sites.
         let mut spec = ExecSpec::new([python.as_str(), "-"]).user(USER);
-        spec.workdir = Some(self.sites());
+        spec.workdir = Some(folder);
         let ran =
             self.docker.run(&self.container, spec, text.as_bytes(), ANSWER_BYTES, program.limit).await?;
         let what = format!("site {}: {}", self.site, program.what);
@@ -128,11 +182,16 @@ impl Bench {
     }
 }
 
-/// Puts a program between opening and closing its site.
-fn source(text: &str, given: &Value) -> String {
+/// Returns the lines before a program, which give it what it is told.
+fn head(given: &Value) -> String {
     let given = BASE64.encode(given.to_string());
+    GIVEN.trim_start().replace("@GIVEN@", &given).replace("@MARK@", MARK)
+}
+
+/// Puts a program between opening and closing its site.
+fn within_site(text: &str) -> String {
     let indented: String = text.lines().map(|line| format!("    {line}\n")).collect();
-    PRELUDE.trim_start().replace("@GIVEN@", &given).replace("@MARK@", MARK) + &indented + POSTLUDE
+    format!("{PRELUDE}{indented}{POSTLUDE}")
 }
 
 /// Returns stdout where a command succeeded, else its last words without `secrets`.
@@ -185,7 +244,7 @@ mod tests {
     #[test]
     fn a_program_stands_between_opening_and_closing_its_site() {
         let given = serde_json::json!({"site": "s", "args": {}, "secrets": {"p": "hunter2"}});
-        let text = source("if True:\n    answer(1)", &given);
+        let text = head(&given) + &within_site("if True:\n    answer(1)");
         assert!(text.contains("\n    if True:\n        answer(1)\nfinally:\n"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains('@'), "{text}");
     }

@@ -19,6 +19,7 @@ mod load;
 mod plan;
 mod preflight;
 mod record;
+mod replica;
 mod scan;
 mod users;
 mod views;
@@ -38,6 +39,7 @@ pub use fault::{Retry, retry_of};
 pub use load::{LoadOptions, Loaded, load};
 pub use preflight::Orphan;
 pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord};
+pub use replica::{Following, allow_replica, follow, following, refuse_replica, resume};
 pub use scan::{BinlogPosition, Scan, Scanned};
 pub use users::{NewUser, Rights, create_user, recreate_users, rights_of};
 

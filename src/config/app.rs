@@ -8,6 +8,8 @@ use serde_spanned::Spanned;
 
 use super::check::{Checker, container};
 use super::raw::{self, OneOrMore};
+use super::size::TenantSize;
+use crate::id::TenantName;
 
 /// What a container of the application does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +45,15 @@ impl Role {
         }
     }
 
+    /// Returns how many containers of this role a size asks for.
+    pub fn count(self, size: &TenantSize) -> u32 {
+        match self {
+            Role::Backend | Role::Frontend => size.workers,
+            Role::QueueShort | Role::QueueLong => size.queue_workers,
+            Role::Websocket | Role::Scheduler => 1,
+        }
+    }
+
     /// Returns the service's name in compose files, with which container names end.
     pub fn service(self) -> &'static str {
         match self {
@@ -55,6 +66,18 @@ impl Role {
 
 /// The containers of an application by what they do.
 pub type Roles = BTreeMap<Role, Vec<String>>;
+
+/// Returns the roles of a tenant that provisioning made, whose file names no containers: they follow from its size.
+pub(super) fn by_convention(tenant: &TenantName, size: &TenantSize) -> Roles {
+    let named = |role: Role| {
+        let numbered = |n: u32| match n {
+            1 => format!("{tenant}-{}", role.service()),
+            n => format!("{tenant}-{}-{n}", role.service()),
+        };
+        (role, (1..=role.count(size)).map(numbered).collect())
+    };
+    Role::ALL.map(named).into()
+}
 
 /// Checks the roles, leaving out faulty names.
 pub(super) fn roles(raw: &raw::App, c: &mut Checker<'_>) -> Roles {

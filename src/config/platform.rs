@@ -62,8 +62,6 @@ pub struct Proxy {
     pub resolver: Option<String>,
     /// The folder on this host from which its file provider reads.
     pub dynamic_dir: Option<PathBuf>,
-    /// The same folder as the proxy sees it; none where it is the same path.
-    pub dynamic_mount: Option<PathBuf>,
     /// Its `acme.json` on this host.
     pub acme_file: Option<PathBuf>,
     /// The folder of given certificates: `DOMAIN.crt` and `DOMAIN.key`.
@@ -163,13 +161,12 @@ fn proxy(raw: &raw::Proxy, c: &mut Checker<'_>) -> Option<Proxy> {
     let entrypoint = c.parse("platform.proxy.entrypoint", &raw.entrypoint, word);
     let resolver = c.parse("platform.proxy.resolver", &raw.resolver, word);
     let dynamic_dir = c.parse("platform.proxy.dynamic_dir", &raw.dynamic_dir, absolute);
-    let dynamic_mount = c.parse("platform.proxy.dynamic_mount", &raw.dynamic_mount, absolute);
     let acme_file = c.parse("platform.proxy.acme_file", &raw.acme_file, absolute);
     let given_dir = c.parse("platform.proxy.given_dir", &raw.given_dir, absolute);
     // Only now, so that one fault hides no other.
     let network = network?;
     let entrypoint = entrypoint.unwrap_or_else(|| "websecure".to_owned());
-    Some(Proxy { network, entrypoint, resolver, dynamic_dir, dynamic_mount, acme_file, given_dir })
+    Some(Proxy { network, entrypoint, resolver, dynamic_dir, acme_file, given_dir })
 }
 
 fn dns(raw: &raw::Dns, c: &mut Checker<'_>) -> Option<Dns> {

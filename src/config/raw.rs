@@ -87,8 +87,8 @@ raw_tables! {
     }
     Images { app: Text, mariadb: Text, redis: Text }
     Proxy {
-        network: Text, entrypoint: Text, resolver: Text, dynamic_dir: Text, dynamic_mount: Text,
-        acme_file: Text, given_dir: Text,
+        network: Text, entrypoint: Text, resolver: Text, dynamic_dir: Text, acme_file: Text,
+        given_dir: Text,
     }
     Dns { zones_dir: Text, zone: Text, server: Text, address: Text, ttl: Text }
     Sso { url: Text, token: Text, token_file: Text, groups: Texts }

@@ -232,11 +232,14 @@ pub(super) fn check(
     // A certificate is for the name that browsers ask for.
     let name_of_certs = domain.as_deref().or(site.as_deref());
     let certs = part("certs", &raw.certs, |r| &r.skip, |r, c| parts::certs(r, name_of_certs, c), c);
-    let roles = app::roles(&raw.app, c);
+    let size = size::check(&raw.size, c);
+    let mut roles = app::roles(&raw.app, c);
+    if domain.is_some() && roles.is_empty() && raw.app.containers.is_none() {
+        roles = app::by_convention(name, &size);
+    }
     let mut app_containers = c.parse_all("app.containers", &raw.app.containers, container);
     let unnamed = roles.values().flatten().filter(|name| !app_containers.contains(name)).cloned();
     app_containers.extend(unnamed.collect::<Vec<String>>());
-    let size = size::check(&raw.size, c);
     let setup = part("setup", &raw.setup, |s| &s.skip, |s, c| Some(setup::of_tenant(s, c)), c);
     let looks = |b: &raw::Branding, c: &mut Checker<'_>| Some(branding::looks("branding", b, c));
     let branding = part("branding", &raw.branding, |b| &b.skip, looks, c);

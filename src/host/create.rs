@@ -114,7 +114,7 @@ impl Docker {
         Ok(name.clone())
     }
 
-    async fn image_id(&self, image: &str) -> Result<Option<String>> {
+    pub(super) async fn image_id(&self, image: &str) -> Result<Option<String>> {
         if image.is_empty() {
             return Ok(None);
         }
@@ -125,7 +125,7 @@ impl Docker {
         }
     }
 
-    async fn pull(&self, image: &str) -> Result<()> {
+    pub(super) async fn pull(&self, image: &str) -> Result<()> {
         let options = CreateImageOptionsBuilder::new().from_image(image).build();
         let mut progress = self.client.create_image(Some(options), None, None);
         let work = async {

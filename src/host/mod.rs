@@ -13,6 +13,7 @@ mod paths;
 mod pending;
 mod run;
 mod spec;
+mod update;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +29,7 @@ pub use spec::{
     ContainerSpec, Endpoint, EnvVar, Healthcheck, Limits, LogSpec, Mount, MountKind, NetworkSpec, Published,
     Restart, Subnet, VolumeSpec,
 };
+pub use update::PinnedImage;
 
 /// The longest a single answer of the daemon may take.
 const CALL_LIMIT: Duration = Duration::from_secs(120);

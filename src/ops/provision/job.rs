@@ -15,8 +15,9 @@ use crate::component::bench::Bench;
 use crate::config::{Branding, Config, Part, Platform, Role, Setup, Tenant};
 use crate::error::Result;
 use crate::host::Docker;
-use crate::id::SnapshotId;
 use crate::ops::appliance::Surroundings;
+use crate::ops::snapshots::Which;
+use crate::repo::age_file::Identities;
 
 /// What is to be provisioned; pure.
 #[derive(Debug, Clone)]
@@ -32,7 +33,9 @@ pub struct Order {
     /// Its folder on this host.
     pub folder: Folder,
     /// The snapshot that its site comes from; none for a new one.
-    pub from: Option<SnapshotId>,
+    pub from: Option<Which>,
+    /// The tenant's file as it is to be written; none where it stays.
+    pub file_text: Option<String>,
 }
 
 impl Order {
@@ -69,6 +72,14 @@ impl Order {
         }
     }
 
+    /// Returns the snapshot that the site comes from, as people name it.
+    pub fn snapshot(&self) -> Option<String> {
+        self.from.as_ref().map(|which| match which {
+            Which::Latest => "the newest whole one".to_owned(),
+            Which::Id(id) => id.to_string(),
+        })
+    }
+
     /// Returns the tenant's address for browsers.
     pub fn url(&self) -> String {
         format!("https://{}", self.domain)
@@ -95,6 +106,8 @@ pub struct Job {
     pub run: String,
     /// Clock, monitor, stop.
     pub around: Surroundings,
+    /// What opens the snapshot that the site comes from.
+    pub identities: Option<Identities>,
 }
 
 impl Job {
@@ -107,6 +120,11 @@ impl Job {
     pub fn bench(&self) -> Bench {
         let site = self.order.tenant.site.clone();
         Bench::new(self.docker.clone(), self.order.backend(), &self.order.platform.bench_dir, site)
+    }
+
+    /// Tells whether the site came from a snapshot, in this call or an earlier one.
+    pub fn is_from_snapshot(&self) -> bool {
+        self.journal.things(StepName::Site).iter().any(|thing| thing.kind == FROM_SNAPSHOT)
     }
 
     /// Makes a thing that is not there, between an intent and a `made` in the journal.
@@ -146,6 +164,9 @@ impl fmt::Debug for Job {
             .finish_non_exhaustive()
     }
 }
+
+/// What the journal says of a site that came from a snapshot.
+pub const FROM_SNAPSHOT: &str = "from-snapshot";
 
 /// How long a short command in a container may take: a start of Python and Frappe takes seconds.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(120);

@@ -174,6 +174,20 @@ impl Journal {
         self.inner().live(step).iter().any(|t| t.kind == kind && t.name == name)
     }
 
+    /// Tells whether a step made this thing to its end.
+    pub fn is_made(&self, step: StepName, kind: &str, name: &str) -> bool {
+        let inner = self.inner();
+        let about = |s: &StepName, t: &Thing| *s == step && t.kind == kind && t.name == name;
+        let last = inner.events.iter().rev().find_map(|e| match e {
+            Event::Made { step, thing } if about(step, thing) => Some(true),
+            Event::Intent { step, thing } | Event::Undone { step, thing } if about(step, thing) => {
+                Some(false)
+            }
+            _ => None,
+        });
+        last == Some(true)
+    }
+
     /// Says that the tenant is whole: from here on it is not taken back, only removed by `deprovision`.
     pub fn end(&self, at: Timestamp) -> Result<()> {
         if self.is_ended() { Ok(()) } else { self.write(at, Event::End) }
