@@ -18,6 +18,8 @@ mod benchmark;
 mod check;
 mod copy;
 mod erase;
+mod files;
+mod health;
 mod keys;
 mod provision;
 mod prune;
@@ -35,6 +37,8 @@ pub use benchmark::BenchmarkArgs;
 pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
 pub use erase::EraseArgs;
+pub use files::{CatArgs, FilesArgs, FilesVerb, SnapshotArgs};
+pub use health::HealthArgs;
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
@@ -126,6 +130,9 @@ pub enum Verb {
     /// Measure what this host can do in each stage of a backup, and say which one holds it up
     #[command(after_help = after!("  lifeboat benchmark\n  lifeboat benchmark --store --seconds 30\n  lifeboat benchmark --json | jq .bottleneck"))]
     Benchmark(BenchmarkArgs),
+    /// Say how every tenant is: database, Redis, application, containers, names, backups
+    #[command(after_help = after!("  lifeboat health\n  lifeboat health byrne --all\n  lifeboat health --watch\n  lifeboat health --json | jq '.tenants[] | select(.state == \"failed\") | .tenant'\n\nExit code 4 where a check failed; warnings and what is not known are shown. It changes nothing."))]
+    Health(HealthArgs),
     /// Say who can read, who can delete and who can sign, and what is to be done about it
     #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq .findings"))]
     Doctor,
@@ -299,61 +306,6 @@ pub struct RestoreArgs {
     pub kit: Option<PathBuf>,
     #[command(flatten)]
     pub source: SourceArgs,
-}
-
-/// Verbs below `files`.
-#[derive(Debug, Subcommand)]
-pub enum FilesVerb {
-    /// List the files of a snapshot
-    #[command(after_help = after!("  lifeboat files ls byrne latest private/files --identity kit.txt"))]
-    Ls(FilesArgs),
-    /// Write one file to standard output
-    #[command(after_help = after!("  lifeboat files cat byrne latest private/files/a.pdf --identity kit.txt > a.pdf"))]
-    Cat(CatArgs),
-    /// Write files below a path into a folder
-    #[command(after_help = after!("  lifeboat files extract byrne latest private/files --to /tmp/out --identity kit.txt"))]
-    Extract(ExtractArgs),
-}
-
-/// Which snapshot `files` opens, and with what.
-#[derive(Debug, Args)]
-pub struct SnapshotArgs {
-    /// Whose
-    pub tenant: TenantName,
-    /// Which; a snapshot id or latest
-    pub snapshot: Which,
-    #[command(flatten)]
-    pub identity: IdentityArgs,
-    #[command(flatten)]
-    pub source: SourceArgs,
-}
-
-/// What `files ls` looks at.
-#[derive(Debug, Args)]
-pub struct FilesArgs {
-    #[command(flatten)]
-    pub of: SnapshotArgs,
-    /// A path within the site folder, as `files ls` prints it; all of it when left out. `%XX` stands for a byte, `%25` for `%`
-    pub path: Option<String>,
-}
-
-/// What `files cat` prints.
-#[derive(Debug, Args)]
-pub struct CatArgs {
-    #[command(flatten)]
-    pub of: SnapshotArgs,
-    /// A file's path within the site folder, as `files ls` prints it: `%XX` stands for a byte, `%25` for `%`
-    pub path: String,
-}
-
-/// What `files extract` takes.
-#[derive(Debug, Args)]
-pub struct ExtractArgs {
-    #[command(flatten)]
-    pub what: FilesArgs,
-    /// The folder to write into; made when missing
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
 }
 
 /// Options of `drill`.

@@ -9,6 +9,7 @@ mod doctor;
 mod drill;
 mod erase;
 mod files;
+mod health;
 mod keys;
 mod probe;
 mod provision;
@@ -66,6 +67,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Unlock(args) => unlock::run(&call, args).await,
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Benchmark(args) => benchmark::run(&call, args).await,
+        Verb::Health(args) => health::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,
         Verb::Provision(args) => provision::run(&call, args).await,
         Verb::Deprovision(args) => provision::deprovision(&call, args).await,

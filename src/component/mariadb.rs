@@ -23,6 +23,7 @@ mod replica;
 mod scan;
 mod users;
 mod views;
+mod vitals;
 
 use std::fmt;
 use std::time::Duration;
@@ -42,6 +43,7 @@ pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord
 pub use replica::{Following, allow_replica, follow, following, refuse_replica, resume};
 pub use scan::{BinlogPosition, Scan, Scanned};
 pub use users::{NewUser, Rights, create_user, recreate_users, rights_of};
+pub use vitals::{LongQuery, Vitals, crashed, vitals};
 
 /// The name of the component's only stream.
 pub const STREAM: &str = "sql";

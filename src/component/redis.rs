@@ -23,6 +23,7 @@ mod place;
 mod rdb;
 mod record;
 mod serve;
+mod vitals;
 
 use std::fmt;
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use manifest::{Manifest as AofManifest, Part as AofPart};
 pub use place::place;
 pub use record::{Counts, Keys, Persistence, RedisRecord};
 pub use serve::{count, flush_site_keys, wait_ready};
+pub use vitals::{Vitals, Worker, vitals, workers};
 
 /// Who talks to the server.
 #[derive(Clone)]

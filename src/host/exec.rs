@@ -56,6 +56,14 @@ impl ExecSpec {
         ExecSpec::new(head.into_iter().chain(arguments.into_iter().map(Into::into)))
     }
 
+    /// Ends it inside the container, by force, after `limit`: for what may hang when nobody waits for it any more.
+    #[must_use]
+    pub fn ended_after(mut self, limit: Duration) -> Self {
+        let head = ["timeout".to_owned(), "-s".into(), "KILL".into(), limit.as_secs().max(1).to_string()];
+        self.argv.splice(0..0, head);
+        self
+    }
+
     /// Runs as this user.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bollard::models::{ContainerStateStatusEnum, HealthStatusEnum};
+use bollard::models::{ContainerState, ContainerStateStatusEnum, HealthStatusEnum};
 use bollard::query_parameters::{
     InspectContainerOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
@@ -41,6 +41,21 @@ impl State {
     }
 }
 
+/// Reads the daemon's words for a state.
+pub(super) fn state_of(state: &ContainerState) -> State {
+    match state.status {
+        Some(ContainerStateStatusEnum::RUNNING) => match state.health.as_ref().and_then(|h| h.status) {
+            Some(HealthStatusEnum::HEALTHY) => State::Healthy,
+            Some(HealthStatusEnum::UNHEALTHY) => State::Unhealthy,
+            Some(HealthStatusEnum::STARTING) => State::Starting,
+            _ => State::Running,
+        },
+        Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
+        Some(ContainerStateStatusEnum::CREATED) => State::Created,
+        _ => State::Exited(state.exit_code.unwrap_or_default()),
+    }
+}
+
 impl Docker {
     /// Returns a container's state, or nothing where there is no such container.
     pub async fn state(&self, container: &str) -> Result<Option<State>> {
@@ -49,18 +64,7 @@ impl Docker {
             Err(e) if fault::is_missing(&e) => return Ok(None),
             Err(e) => return Err(fault::of(e, format_args!("container {container}"))),
         };
-        let state = answer.state.unwrap_or_default();
-        Ok(Some(match state.status {
-            Some(ContainerStateStatusEnum::RUNNING) => match state.health.and_then(|h| h.status) {
-                Some(HealthStatusEnum::HEALTHY) => State::Healthy,
-                Some(HealthStatusEnum::UNHEALTHY) => State::Unhealthy,
-                Some(HealthStatusEnum::STARTING) => State::Starting,
-                _ => State::Running,
-            },
-            Some(ContainerStateStatusEnum::PAUSED) => State::Paused,
-            Some(ContainerStateStatusEnum::CREATED) => State::Created,
-            _ => State::Exited(state.exit_code.unwrap_or_default()),
-        }))
+        Ok(Some(state_of(&answer.state.unwrap_or_default())))
     }
 
     /// Starts a container; one that runs already is left as it is.

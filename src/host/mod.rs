@@ -3,6 +3,7 @@
 //! Owns how containers, volumes and networks are described, made again, run and removed, and how a command runs
 //! inside a container. Knows nothing of what runs there: no database, no site, no snapshot.
 
+mod condition;
 mod create;
 mod discover;
 mod exec;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 
+pub use condition::{Condition, Machine, Usage};
 pub use discover::{Found, Project};
 pub use exec::{Exec, ExecSpec, Exit, Input, Output, Ran};
 pub use life::State;

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod drill;
 pub mod erase;
 pub mod files;
+pub mod health;
 pub mod hold;
 pub mod init;
 pub mod keys;

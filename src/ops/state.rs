@@ -72,6 +72,11 @@ impl State {
         Ok(state)
     }
 
+    /// Names the folder without making anything: for whoever only reads in it.
+    pub fn peek(root: &Path) -> State {
+        State { root: root.to_owned(), memory: root.to_owned() }
+    }
+
     /// Returns the same state, with what is remembered of the second store instead of the first.
     #[must_use]
     pub fn of_copy(&self) -> State {

@@ -31,6 +31,36 @@ pub enum Light {
     Green,
 }
 
+/// What a reason is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// The age of the newest whole snapshot.
+    Age,
+    /// The last attempt at a backup.
+    Attempt,
+    /// A hold.
+    Hold,
+    /// Drills.
+    Proof,
+    /// Receipts, certificates and packs in the store.
+    Stored,
+    /// The second store.
+    Copy,
+    /// The last prune.
+    Prune,
+}
+
+/// A reason not to be green.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blame {
+    /// How bad it is.
+    pub light: Light,
+    /// What it is about.
+    pub about: About,
+    /// The sentence.
+    pub said: String,
+}
+
 /// One tenant.
 #[derive(Debug, Serialize)]
 pub struct TenantStatus {
@@ -40,6 +70,9 @@ pub struct TenantStatus {
     pub light: Light,
     /// Why it is not green, each a sentence.
     pub reasons: Vec<String>,
+    /// The same with what each is about and how bad it is.
+    #[serde(skip)]
+    pub blames: Vec<Blame>,
     /// The newest whole snapshot.
     pub snapshot: Option<SnapshotId>,
     /// When it was begun: what a restore brings back.
@@ -125,19 +158,23 @@ pub async fn status(appliance: &Appliance, named: &[TenantName]) -> Result<Statu
     let looks = futures::stream::iter(appliance.tenants(named)?).map(|t| of_tenant(appliance, t, now));
     let mut tenants: Vec<TenantStatus> = looks.buffered(TENANTS_AT_ONCE).try_collect().await?;
     if kit_confirmed.is_none() {
-        tenants.iter_mut().for_each(|t| t.blame(Light::Red, "not protected: kit never confirmed"));
+        tenants
+            .iter_mut()
+            .for_each(|t| t.blame(Light::Red, About::Stored, "not protected: kit never confirmed"));
     }
     let copies = Copies::of(&appliance.config.machine);
     Ok(Status { now, kit_confirmed, copies, tenants })
 }
 
-async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {
+/// Looks at one tenant; costs three listings and what is new to this host.
+pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) -> Result<TenantStatus> {
     let (history, drills, forged) = snapshots::seen(appliance, &tenant).await?;
     let newest = history.latest_whole();
     let last_passed = drills.iter().rev().find(|d| d.passed());
     let mut status = TenantStatus {
         light: Light::Green,
         reasons: Vec::new(),
+        blames: Vec::new(),
         snapshot: newest.map(|c| c.receipt.snapshot.clone()),
         as_of: newest.map(|c| c.receipt.started),
         head: history.head().map(|h| (h.sequence, h.receipt)),
@@ -159,7 +196,8 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
     judge(&mut status, now, rpo);
     judge_store(&mut status, appliance, &history).await;
     for fault in &history.faults {
-        status.blame(if fault.is_alarm() { Light::Red } else { Light::Yellow }, fault.to_string());
+        let light = if fault.is_alarm() { Light::Red } else { Light::Yellow };
+        status.blame(light, About::Stored, fault.to_string());
     }
     let harmed = tampered::remembered(&appliance.state, &status.tenant)?;
     if let Some(first) = harmed.first() {
@@ -167,26 +205,31 @@ async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp) ->
             "overwritten or deleted: {}, as {first}; `lifeboat check` names all",
             counted(harmed.len(), "pack")
         );
-        status.blame(Light::Red, what);
+        status.blame(Light::Red, About::Stored, what);
     }
     if appliance.config.machine.copy.is_some() {
         judge_copy(&mut status, now, rpo);
     }
     for error in forged {
-        status.blame(Light::Yellow, format!("a drill's outcome does not count: {error}"));
+        status.blame(Light::Yellow, About::Proof, format!("a drill's outcome does not count: {error}"));
     }
     if let Some(last) = prune::last(&appliance.state, &status.tenant)?
         && let Some(problem) = last.problem
     {
         status.blame(
             Light::Yellow,
+            About::Prune,
             format!("the last prune ({}) did not do its work: {problem}", whole_seconds(last.at)),
         );
     }
     match drills.last() {
-        Some(d) if !d.passed() => status.blame(Light::Red, of_failed(d)),
+        Some(d) if !d.passed() => status.blame(Light::Red, About::Proof, of_failed(d)),
         Some(_) => {}
-        None => status.blame(Light::Yellow, "never drilled: nothing but hashes says that it can be restored"),
+        None => status.blame(
+            Light::Yellow,
+            About::Proof,
+            "never drilled: nothing but hashes says that it can be restored",
+        ),
     }
     Ok(status)
 }
@@ -202,7 +245,7 @@ fn of_failed(d: &DrillOutcome) -> String {
 /// Judges age, last attempt and hold.
 fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     match status.as_of {
-        None => status.blame(Light::Red, "no whole backup"),
+        None => status.blame(Light::Red, About::Age, "no whole backup"),
         Some(t) => {
             let age = now.duration_since(t);
             if age > jiff::SignedDuration::try_from(rpo).unwrap_or(jiff::SignedDuration::MAX) {
@@ -211,7 +254,7 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
                     age.as_hours(),
                     rpo.as_secs() / 3600
                 );
-                status.blame(Light::Red, text);
+                status.blame(Light::Red, About::Age, text);
             }
         }
     }
@@ -222,21 +265,26 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
         let word = if attempt.outcome == "partial" { "is partial" } else { "failed" };
         status.blame(
             Light::Red,
+            About::Attempt,
             format!("the last backup ({}) {word}: {what}", whole_seconds(attempt.started)),
         );
     }
     if let Some(hold) = status.hold.clone() {
-        status.blame(Light::Yellow, format!("on hold until {}: {}", hold.until, hold.reason));
+        status.blame(Light::Yellow, About::Hold, format!("on hold until {}: {}", hold.until, hold.reason));
     }
 }
 
 /// Judges what stops prune and nothing else tells, and whether the newest whole snapshot needs a damaged pack.
 async fn judge_store(status: &mut TenantStatus, appliance: &Appliance, history: &History) {
     for (host, number, _, what) in appliance.trust.faults() {
-        status.blame(Light::Red, format!("certificate {number} of host {host} does not verify: {what}"));
+        status.blame(
+            Light::Red,
+            About::Stored,
+            format!("certificate {number} of host {host} does not verify: {what}"),
+        );
     }
     for (_, stop) in prune::odd_times(history) {
-        status.blame(Light::Red, stop.what);
+        status.blame(Light::Red, About::Stored, stop.what);
     }
     let tenant = status.tenant.clone();
     match damaged::meaning(appliance, &tenant, history.latest_whole()).await {
@@ -246,37 +294,51 @@ async fn judge_store(status: &mut TenantStatus, appliance: &Appliance, history: 
                 "the newest whole backup needs {}, as {first}: the next backup writes anew what is lost",
                 counted(n, "damaged pack")
             );
-            status.blame(Light::Red, what);
+            status.blame(Light::Red, About::Stored, what);
         }
         Ok(Meaning::Older(n)) => {
             let what =
                 format!("older snapshots have {}: `lifeboat check` names them", counted(n, "damaged pack"));
-            status.blame(Light::Yellow, what);
+            status.blame(Light::Yellow, About::Stored, what);
         }
-        Err(e) => status.blame(Light::Red, format!("what the newest whole backup needs is not known: {e}")),
+        Err(e) => status.blame(
+            Light::Red,
+            About::Stored,
+            format!("what the newest whole backup needs is not known: {e}"),
+        ),
     }
 }
 
 /// Judges the copy in the second store: whether it ever was, was whole, and is not too old.
 fn judge_copy(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     let Some(last) = status.copied.clone() else {
-        return status.blame(Light::Yellow, "never copied to the second store: `lifeboat copy`");
+        return status.blame(Light::Yellow, About::Copy, "never copied to the second store: `lifeboat copy`");
     };
     if let Some(problem) = &last.problem {
-        status.blame(Light::Yellow, format!("the last copy ({}) is not whole: {problem}", last.at));
+        status.blame(
+            Light::Yellow,
+            About::Copy,
+            format!("the last copy ({}) is not whole: {problem}", last.at),
+        );
     }
     let copied = last.head.map(|h| (h.sequence, h.receipt));
     let too_old = now.duration_since(last.at)
         > jiff::SignedDuration::try_from(rpo).unwrap_or(jiff::SignedDuration::MAX);
     if copied != status.head && too_old {
         let at = copied.map_or(0, |(sequence, _)| sequence);
-        status.blame(Light::Yellow, format!("the second store has snapshots up to receipt {at} only"));
+        status.blame(
+            Light::Yellow,
+            About::Copy,
+            format!("the second store has snapshots up to receipt {at} only"),
+        );
     }
 }
 
 impl TenantStatus {
-    fn blame(&mut self, light: Light, reason: impl Into<String>) {
+    fn blame(&mut self, light: Light, about: About, reason: impl Into<String>) {
         self.light = self.light.min(light);
-        self.reasons.push(reason.into());
+        let said = reason.into();
+        self.reasons.push(said.clone());
+        self.blames.push(Blame { light, about, said });
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 
 mod address;
 mod body;
+mod clock;
 mod fault;
 mod limit;
 mod local;
@@ -29,6 +30,7 @@ mod trial;
 
 pub use address::StoreAddress;
 pub use body::{Body, Download};
+pub use clock::time_at;
 pub use fault::{Fault, FaultStore};
 pub use limit::{Limit, Limits, Lines};
 pub use local::LocalStore;

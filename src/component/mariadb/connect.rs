@@ -77,6 +77,31 @@ impl Server {
         parsed.ok_or_else(|| Error::new(Kind::Source, format!("{self} answered what was not asked for")))
     }
 
+    /// The same for a server that may hang: the client inside the container ends by itself after `limit`.
+    pub(super) async fn rows_within<T: DeserializeOwned>(
+        &self,
+        sql: &str,
+        limit: Duration,
+    ) -> Result<Vec<T>> {
+        let lines = self.lines_within(sql, limit).await?;
+        let parsed = lines.iter().map(|line| serde_json::from_str(line).ok()).collect::<Option<Vec<T>>>();
+        parsed.ok_or_else(|| Error::new(Kind::Source, format!("{self} answered what was not asked for")))
+    }
+
+    /// Runs statements as [`Server::lines`] does, for a server that may hang.
+    pub(super) async fn lines_within(&self, sql: &str, limit: Duration) -> Result<Vec<String>> {
+        let mut lines = self.secret_lines()?;
+        lines.push_str(&format!("SET max_statement_time={}, sql_mode='';\n{sql}\n", limit.as_secs().max(1)));
+        let spec = self.spec::<&str>(QUERY, []).ended_after(limit);
+        let answer =
+            self.docker.run(&self.container, spec, lines.as_bytes(), ANSWER_LIMIT_BYTES, limit).await?;
+        if answer.exit.code != 0 {
+            return Err(fault::of(&answer.exit, self));
+        }
+        let text = String::from_utf8(answer.stdout.to_vec()).context(Kind::Source, self)?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     fn secret_lines(&self) -> Result<Zeroizing<String>> {
         let (user, password) = match &self.credentials {
             Credentials::Container => ("", ""),

@@ -1,6 +1,7 @@
 //! What the server says of a database before and after it is dumped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -276,14 +277,34 @@ pub(super) async fn damaged(
     database: &str,
     tables: &[&str],
 ) -> Result<BTreeMap<String, String>> {
-    if tables.is_empty() {
-        return Ok(BTreeMap::new());
+    match check_of(database, tables) {
+        Some(sql) => Ok(said_of(database, &server.lines(&sql).await?)),
+        None => Ok(BTreeMap::new()),
     }
+}
+
+/// The same, for a server that may hang.
+pub(super) async fn damaged_within(
+    server: &Server,
+    database: &str,
+    tables: &[&str],
+    limit: Duration,
+) -> Result<BTreeMap<String, String>> {
+    match check_of(database, tables) {
+        Some(sql) => Ok(said_of(database, &server.lines_within(&sql, limit).await?)),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+fn check_of(database: &str, tables: &[&str]) -> Option<String> {
     let names: Vec<String> =
         tables.iter().map(|t| format!("{}.{}", identifier(database), identifier(t))).collect();
-    let lines = server.lines(&format!("CHECK TABLE {} QUICK;", names.join(","))).await?;
+    (!names.is_empty()).then(|| format!("CHECK TABLE {} QUICK;", names.join(",")))
+}
+
+fn said_of(database: &str, lines: &[String]) -> BTreeMap<String, String> {
     let mut damaged = BTreeMap::new();
-    for line in &lines {
+    for line in lines {
         let mut fields = line.split('\t').skip_while(|f| !f.contains('.'));
         let (Some(table), _, Some(kind), Some(text)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
@@ -295,5 +316,5 @@ pub(super) async fn damaged(
             damaged.entry(table.to_owned()).or_insert_with(|| text.to_owned());
         }
     }
-    Ok(damaged)
+    damaged
 }

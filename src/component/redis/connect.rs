@@ -80,6 +80,18 @@ impl Server {
         self.run::<&str>(QUERY, [], commands, QUERY_LIMIT).await
     }
 
+    /// Runs commands as [`Server::query`] does, on a server that may hang: the client inside the container ends by itself
+    /// after `limit`.
+    pub(super) async fn query_within(&self, commands: &str, limit: Duration) -> Result<String> {
+        let lines = Zeroizing::new(format!("{}{commands}", self.login.as_str()));
+        let spec = spec::<&str>(QUERY, []).ended_after(limit);
+        let ran = self.docker.run(&self.container, spec, lines.as_bytes(), ANSWER_LIMIT_BYTES, limit).await?;
+        if ran.exit.code != 0 {
+            return Err(self.fault(&ran.exit));
+        }
+        Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+    }
+
     /// Returns the error that a script of ours ended with.
     pub(super) fn fault(&self, exit: &Exit) -> Error {
         match exit.code {

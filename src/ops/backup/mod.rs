@@ -23,6 +23,7 @@ use crate::repo::certificate::Role;
 use crate::repo::receipt::Trigger;
 
 use begin::Night;
+pub use containers::{credentials, redis_credentials};
 pub use outcome::{Attempt, Backed, ComponentOutcome, ComponentState, last_attempt};
 
 pub use locks::locked_until;

@@ -1,0 +1,276 @@
+//! The database: whether it answers, whom it lets in, how full it is, and which tables it cannot read.
+//!
+//! One look in one session; nothing is locked but, for a moment, each MyISAM table that is checked. Repairs nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::component::fernet::FernetProof;
+use crate::component::mariadb::{self, Server, SiteAccount, Vitals};
+use crate::config::Database;
+use crate::error::{Kind, Result, counted};
+use crate::ops::backup;
+
+use super::pace::within;
+use super::subject::Subject;
+use super::{Area, Check, Round, State, state_of};
+
+const AREA: Area = Area::Database;
+
+/// A statement that runs for longer is named.
+const LONG_QUERY: Duration = Duration::from_secs(120);
+
+/// From this share of the allowed connections on, in percent.
+const MANY: u64 = 80;
+const TOO_MANY: u64 = 95;
+
+/// From this difference of clocks on, in seconds.
+pub(super) const SKEW: f64 = 30.0;
+const MUCH_SKEW: f64 = 300.0;
+
+/// Looks at a tenant's database.
+pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check> {
+    let Some(part) = subject.tenant.database.on() else { return Vec::new() };
+    let docker = match round.running(AREA, "reachable", &part.container).await {
+        Ok(docker) => docker.clone(),
+        Err(check) => return vec![check],
+    };
+    let credentials = match backup::credentials(&part.login) {
+        Ok(credentials) => credentials,
+        Err(e) => return vec![Check::of_error(AREA, "reachable", State::Failed, &e)],
+    };
+    let server = Server { docker, container: part.container.clone(), credentials };
+    let database = part.name.as_deref().or_else(|| subject.config()?.db_name());
+    let limit = round.limits.probe;
+    let asked = mariadb::vitals(&server, database, LONG_QUERY, limit);
+    let vitals = match within(limit, &server, asked).await {
+        Ok(vitals) => vitals,
+        Err(e) => return vec![Check::of_error(AREA, "reachable", State::Failed, &e)],
+    };
+    let mut checks = judge(&part.container, &vitals);
+    checks.push(clock(round, &part.container, &vitals));
+    let Some(database) = database else { return checks };
+    checks.push(tables(round, &server, database, &vitals).await);
+    checks.extend(account(round, subject, part, &server, database).await);
+    checks.extend(key(round, subject, &server, database).await);
+    checks
+}
+
+/// Judges what the server says of itself.
+fn judge(container: &str, vitals: &Vitals) -> Vec<Check> {
+    let version = vitals.version.trim_end_matches("-log");
+    let answers = format!("mariadb {version} in container {container} answers");
+    vec![
+        Check::new(AREA, "reachable", State::Ok, answers),
+        connections(container, vitals),
+        innodb(container, vitals),
+        queries(container, vitals),
+    ]
+}
+
+fn connections(container: &str, vitals: &Vitals) -> Check {
+    let name = "connections";
+    let (Some(used), Some(most)) = (vitals.number("threads_connected"), vitals.number("max_connections"))
+    else {
+        let reason = format!("mariadb in container {container} does not say how many connections it has");
+        return Check::new(AREA, name, State::Unknown, reason);
+    };
+    let percent = used * 100 / most.max(1);
+    let state = match percent {
+        TOO_MANY.. => State::Failed,
+        MANY.. => State::Warning,
+        _ => State::Ok,
+    };
+    let reason = format!("{used} of {most} connections of container {container} are in use");
+    let check = Check::new(AREA, name, state, reason);
+    if state == State::Ok {
+        check
+    } else {
+        check.advise("fewer workers, or a higher max_connections of the server")
+    }
+}
+
+fn innodb(container: &str, vitals: &Vitals) -> Check {
+    let name = "innodb";
+    let bad = |reason: String, advice: &str| Check::new(AREA, name, State::Failed, reason).advise(advice);
+    match vitals.number("innodb_force_recovery") {
+        Some(level @ 1..) => {
+            return bad(
+                format!(
+                    "mariadb in container {container} runs with innodb_force_recovery={level}: its data is damaged"
+                ),
+                "`lifeboat restore` the tenant; what is there can at best be read",
+            );
+        }
+        Some(0) | None => {}
+    }
+    match vitals.innodb.as_str() {
+        "DEFAULT" | "YES" => {}
+        other => {
+            return bad(
+                format!(
+                    "InnoDB does not run in container {container} ({})",
+                    if other.is_empty() { "absent" } else { other }
+                ),
+                "`docker logs` of the container says why",
+            );
+        }
+    }
+    if vitals.number("innodb_read_only") == Some(1) || vitals.number("read_only") == Some(1) {
+        return bad(
+            format!("mariadb in container {container} is read-only: nothing can be saved"),
+            "SET GLOBAL read_only = 0, unless it is a replica",
+        );
+    }
+    Check::new(AREA, name, State::Ok, format!("InnoDB of container {container} takes reads and writes"))
+}
+
+fn queries(container: &str, vitals: &Vitals) -> Check {
+    let name = "queries";
+    let waits = vitals.number("innodb_row_lock_current_waits").unwrap_or(0);
+    let Some(longest) = vitals.long_queries.first() else {
+        let reason = format!(
+            "no statement runs for {} s or longer, {} for a lock",
+            LONG_QUERY.as_secs(),
+            waiting(waits)
+        );
+        return Check::new(AREA, name, State::Ok, reason);
+    };
+    let reason = format!(
+        "{} of container {container} for longer than {} s: the longest for {} s, by {} ({}), {} for a lock",
+        counted(vitals.long_queries.len(), "statement"),
+        LONG_QUERY.as_secs(),
+        longest.seconds,
+        longest.user,
+        if longest.doing.is_empty() { "no state" } else { &longest.doing },
+        waiting(waits),
+    );
+    Check::new(AREA, name, State::Warning, reason).advise("SHOW FULL PROCESSLIST in the container names it")
+}
+
+fn waiting(n: u64) -> String {
+    match n {
+        0 => "nobody waits".to_owned(),
+        n => format!("{} waiting", counted(n, "transaction")),
+    }
+}
+
+fn clock(round: &Round<'_>, container: &str, vitals: &Vitals) -> Check {
+    let host = round.now().as_duration().as_secs_f64();
+    skew(AREA, &format!("mariadb in container {container}"), vitals.now - host)
+}
+
+/// Judges a clock that goes `ahead` of this host's, in seconds.
+pub(super) fn skew(area: Area, whose: &str, ahead: f64) -> Check {
+    let state = match ahead.abs() {
+        s if s >= MUCH_SKEW => State::Failed,
+        s if s >= SKEW => State::Warning,
+        _ => {
+            return Check::new(
+                area,
+                "clock",
+                State::Ok,
+                format!("the clock of {whose} agrees with this host's"),
+            );
+        }
+    };
+    let way = if ahead > 0.0 { "ahead of" } else { "behind" };
+    let reason = format!("the clock of {whose} is {:.0} s {way} this host's", ahead.abs());
+    Check::new(area, "clock", state, reason)
+        .advise("`timedatectl` shows whether this host's own clock is set by NTP")
+}
+
+/// Checks the MyISAM tables, which a crash leaves damaged, and names what the server could not open.
+async fn tables(round: &Round<'_>, server: &Server, database: &str, vitals: &Vitals) -> Check {
+    let name = "tables";
+    let checking = mariadb::crashed(server, database, &vitals.myisam, round.limits.probe);
+    let crashed = match within(round.limits.probe, format!("CHECK TABLE on {server}"), checking).await {
+        Ok(crashed) => crashed,
+        Err(e) => return Check::of_error(AREA, name, State::Unknown, &e),
+    };
+    judge_tables(database, vitals, &crashed)
+}
+
+fn judge_tables(database: &str, vitals: &Vitals, crashed: &BTreeMap<String, String>) -> Check {
+    let name = "tables";
+    let mut bad: BTreeMap<&String, &String> = vitals.unreadable.iter().collect();
+    bad.extend(crashed);
+    let Some((table, said)) = bad.first_key_value() else {
+        let reason =
+            format!("`{database}` can be read; {} checked", counted(vitals.myisam.len(), "MyISAM table"));
+        return Check::new(AREA, name, State::Ok, reason);
+    };
+    let more = match bad.len() - 1 {
+        0 => String::new(),
+        n => format!(", and {} more", counted(n, "table")),
+    };
+    let reason = format!("table `{table}` of `{database}` is damaged: {said}{more}");
+    Check::new(AREA, name, State::Failed, reason).advise(format!(
+        "back up first, then REPAIR TABLE `{database}`.`{table}`; a backup leaves it out until then"
+    ))
+}
+
+/// Finds out whether the site itself can log in, with the account that its configuration names.
+async fn account(
+    round: &Round<'_>,
+    subject: &Subject<'_>,
+    part: &Database,
+    server: &Server,
+    database: &str,
+) -> Option<Check> {
+    let name = "login";
+    let config = subject.config()?;
+    let (Some(user), Some(password)) = (config.db_user(), config.db_password()) else {
+        let reason = format!("site {} names no account of its database", subject.tenant.site);
+        return Some(
+            Check::new(AREA, name, State::Failed, reason)
+                .advise("db_name and db_password in site_config.json"),
+        );
+    };
+    let account = SiteAccount { user: user.to_owned(), password };
+    let proving = mariadb::prove_readable(server, database, &account);
+    Some(match within(round.limits.probe, server, proving).await {
+        Ok(()) => Check::new(AREA, name, State::Ok, format!("the site's account {user} reads `{database}`")),
+        Err(e) if e.kind() == Kind::Denied => {
+            let reason = format!("{e}: the site cannot log in to container {}", part.container);
+            Check::new(AREA, name, State::Failed, reason)
+                .advise("db_password in site_config.json and the account's password differ: ALTER USER … IDENTIFIED BY …")
+        }
+        Err(e) => Check::of_error(AREA, name, state_of(&e), &e),
+    })
+}
+
+/// Proves that the site's key opens the secrets in its database.
+async fn key(round: &Round<'_>, subject: &Subject<'_>, server: &Server, database: &str) -> Option<Check> {
+    let key = subject.config()?.encryption_key();
+    let proving = mariadb::prove_encryption_key(server, database, key.as_ref());
+    let proof = within(round.limits.probe, server, proving).await;
+    Some(judge_key(&subject.tenant.site, key.is_some(), proof))
+}
+
+fn judge_key(site: &str, has_key: bool, proof: Result<FernetProof>) -> Check {
+    let (area, name) = (Area::Backups, "encryption-key");
+    let lost = "set the old key again: `bench --site SITE set-config encryption_key KEY`; a snapshot's config component holds it";
+    let ok = |reason: String| Check::new(area, name, State::Ok, reason);
+    let failed = |reason: String| Check::new(area, name, State::Failed, reason).advise(lost);
+    match proof {
+        Ok(FernetProof::Proven { rows }) => {
+            ok(format!("encryption_key of site {site} opens all {}", counted(rows, "stored secret")))
+        }
+        Ok(FernetProof::NothingToProve) if has_key => {
+            ok(format!("site {site} has an encryption_key and no stored secret yet"))
+        }
+        Ok(FernetProof::NothingToProve) => {
+            ok(format!("site {site} has stored no secret yet, so it has no encryption_key"))
+        }
+        Ok(FernetProof::KeyMissing { rows }) => failed(format!(
+            "encryption_key of site {site} is missing, and nothing else opens its {}",
+            counted(rows, "stored secret")
+        )),
+        Ok(FernetProof::Mismatch { failed: bad, rows }) => failed(format!(
+            "encryption_key of site {site} is not the one that {bad} of {} were written with",
+            counted(rows, "stored secret")
+        )),
+        Err(e) => Check::of_error(area, name, State::Unknown, &e),
+    }
+}

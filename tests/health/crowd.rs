@@ -1,0 +1,65 @@
+//! Many tenants, some of them dead.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use lifeboat::config::Config;
+use lifeboat::ops::health::{self, Area, Limits, Report, Scope, State};
+
+use crate::scene::around;
+use crate::support::cli::{Container, docker};
+use crate::support::host::{TestHost, tenant_file};
+use crate::support::tenant::TestTenant;
+
+/// Looks at fifty tenants, then at the same with five of them dead in three ways: paused, stopped, and running without ever
+/// answering.
+pub async fn look() {
+    let tenant = TestTenant::start("crowd");
+    let host = TestHost::with_folder();
+    let well = tenant_file(&tenant);
+    for n in 0..50 {
+        host.write_tenant_file(&format!("t{n:02}"), &well);
+    }
+    let all_well = look_at(&host).await;
+    assert!(all_well.tenants.iter().all(|t| areas_ok(t)), "{:#?}", all_well.tenants[0]);
+
+    // A client that never answers, in a container that runs: what a server that hangs looks like.
+    let silent = "for n in mariadb redis-cli; do printf '#!/bin/sh\\nsleep 600\\n' > /usr/bin/$n; chmod +x /usr/bin/$n; done; sleep 3600";
+    let hangs = Container::run("hangs", &["lifeboat-base:bookworm", "sh", "-c", silent]);
+    let paused = Container::run("paused", &["lifeboat-base:bookworm", "sleep", "3600"]);
+    docker(&["pause", &paused.name]);
+    let stopped = Container::run("stopped", &["lifeboat-base:bookworm", "sleep", "3600"]);
+    docker(&["kill", &stopped.name]);
+    for (n, dead) in [(3, &hangs), (14, &hangs), (25, &hangs), (36, &paused), (47, &stopped)] {
+        let file = ["db", "redis-cache", "redis-queue"]
+            .iter()
+            .fold(well.clone(), |file, part| file.replace(&tenant.container(part), &dead.name));
+        host.write_tenant_file(&format!("t{n:02}"), &file);
+    }
+    let report = look_at(&host).await;
+    let dead: Vec<&str> = report.tenants.iter().filter(|t| t.state == State::Failed && !areas_ok(t)).map(|t| t.tenant.as_str()).collect();
+    assert_eq!(dead, ["t03", "t14", "t25", "t36", "t47"]);
+    let words = ["does not answer within", "does not answer within", "does not answer within", "is paused", "is stopped"];
+    for (name, word) in dead.iter().zip(words) {
+        let tenant = report.tenant(&name.parse().unwrap()).unwrap();
+        for area in [Area::Database, Area::RedisCache, Area::RedisQueue] {
+            assert!(tenant.checks.iter().any(|c| c.area == area && c.reason.contains(word)), "{name} {area:?}: {tenant:#?}");
+        }
+    }
+    let more = Duration::from_secs_f64((report.seconds - all_well.seconds).max(0.0));
+    println!("50 tenants well: {:.1} s; with 5 dead: {:.1} s", all_well.seconds, report.seconds);
+    // Not how fast this machine is: what the dead add to it.
+    let most = Limits::default().slowest() + Duration::from_secs(5);
+    assert!(more < most, "{more:?} of waiting, {most:?} are allowed");
+}
+
+fn areas_ok(tenant: &health::TenantHealth) -> bool {
+    let servers = [Area::Database, Area::RedisCache, Area::RedisQueue];
+    tenant.checks.iter().filter(|c| servers.contains(&c.area)).all(|c| c.state == State::Ok)
+}
+
+async fn look_at(host: &TestHost) -> Report {
+    let config = Config::load(&host.path("etc")).unwrap();
+    let scope = Scope::of(&[]).without(Area::Backups);
+    health::look(&config, &around(SignedDuration::ZERO), &scope).await.unwrap()
+}
