@@ -38,10 +38,16 @@ impl Named {
         let all = report.host.iter().chain(report.tenants.iter().flat_map(|t| &t.checks));
         let found: Vec<&Check> = all.filter(|c| c.area == self.area && c.name == self.check).collect();
         let right = found.iter().any(|c| {
-            c.state == self.state && self.says.iter().all(|word| c.reason.contains(word)) && c.advice.is_some()
+            c.state == self.state
+                && self.says.iter().all(|word| c.reason.contains(word))
+                && c.advice.is_some()
         });
         let troubles = scene::troubles(report);
-        assert!(right, "{fault}: {:?} {} {:?}\nfound {found:#?}\nall troubles: {troubles:#?}", self.area, self.check, self.says);
+        assert!(
+            right,
+            "{fault}: {:?} {} {:?}\nfound {found:#?}\nall troubles: {troubles:#?}",
+            self.area, self.check, self.says
+        );
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::check::{Checker, absolute, not_empty, one_of};
+use super::coverage::{self, Excluded};
 use super::places::own_folder;
 use super::platform::{self, Platform};
 use super::raw;
@@ -49,6 +50,8 @@ pub struct Machine {
     pub metrics: Option<MetricsDoor>,
     /// How many tenants are worked on at once, at least 1.
     pub concurrency: usize,
+    /// What of this host needs no backup.
+    pub excluded: Vec<Excluded>,
     /// The Docker socket, `unix:///…` or `http://…`; none for Docker's own default.
     pub docker_host: Option<String>,
     /// What new tenants are made of; none where nothing is provisioned here.
@@ -154,6 +157,7 @@ pub(super) fn check(raw: &raw::Host, hostname: &str, c: &mut Checker<'_>) -> Opt
             .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8470))),
         metrics: metrics_door(&raw.service, c),
         concurrency: c.number("service.concurrency", &raw.service.concurrency, 1..65, 2) as usize,
+        excluded: coverage::check(&raw.coverage, c),
         docker_host: c.parse("docker.host", &raw.docker.host, docker_host),
         platform: raw.platform.as_ref().and_then(|raw| platform::check(raw, c)),
         host: host?,

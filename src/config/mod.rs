@@ -7,6 +7,7 @@
 mod app;
 mod branding;
 mod check;
+mod coverage;
 mod domain;
 mod fault;
 mod file;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 pub use app::{Role, Roles};
 pub use branding::Branding;
+pub use coverage::Excluded;
 pub use domain::domain;
 pub use fault::{Fault, Faults};
 pub use file::SourceFile;

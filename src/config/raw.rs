@@ -58,7 +58,7 @@ raw_tables! {
     Host {
         host: Text, state_dir: Text, store: Store, repository: Repository, operators: Operators, spool: Spool,
         restore: Restore, drills: Drills, notify: Notify, service: Service, docker: Docker,
-        prune: Prune, copy: Option<Store>, platform: Option<Platform>,
+        prune: Prune, copy: Option<Store>, platform: Option<Platform>, coverage: Coverage,
     }
     Store {
         url: Text, endpoint: Text, region: Text, path_style: Option<Spanned<bool>>, access_key: Text,
@@ -96,6 +96,8 @@ raw_tables! {
         skip: Text, app_name: Text, logo: Text, favicon: Text, primary_color: Text, head_html_file: Text,
         letter_head: Text,
     }
+    Coverage { exclude: Option<Vec<Spanned<Exclude>>> }
+    Exclude { name: Text, reason: Text }
 
     /// `policies/<name>.toml`.
     Policy {

@@ -27,7 +27,7 @@ pub async fn discover(host: Option<&str>, only: Option<&str>) -> Result<Vec<Prop
 /// Returns the names of the sites in a project's bench, as far as this host may look.
 ///
 /// None where it may not, or where there is none yet: a proposal is read by a person before it counts.
-async fn sites(docker: &Docker, project: &Project) -> Vec<String> {
+pub(super) async fn sites(docker: &Docker, project: &Project) -> Vec<String> {
     for container in &project.containers {
         let Some(path) = sites_target(&container.spec) else { continue };
         let Ok(folder) = docker.host_path_of(&container.spec.name, &path).await else { continue };

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use lifeboat::ops::health::{Area, State};
 
 use crate::named;
-use crate::scene::Scene;
+use crate::scene::{Scene, is_content};
 use crate::support::cli::{Container, docker, shell, try_docker, unique, wait_until};
 
 const MB: u64 = 1_000_000;
@@ -35,9 +35,7 @@ async fn database_stopped(scene: &Scene) {
     let report = scene.look().await;
     docker(&["start", &db]);
     scene.tenant.wait_for_database();
-    wait_until("its healthcheck is content", Duration::from_secs(60), || {
-        docker(&["inspect", "-f", "{{.State.Health.Status}}", &db]) == "healthy"
-    });
+    is_content(&db);
     for (area, check) in [(Area::Containers, "state"), (Area::Database, "reachable")] {
         named(area, check, State::Failed, &[&db, "is stopped"]).in_report("database stopped", &report);
     }
@@ -48,7 +46,8 @@ async fn wrong_password(scene: &Scene) {
     scene.tenant.sql(&format!("ALTER USER '{db}'@'%' IDENTIFIED BY 'another'"));
     let report = scene.look().await;
     scene.tenant.sql(&format!("ALTER USER '{db}'@'%' IDENTIFIED BY '{password}'"));
-    named(Area::Database, "login", State::Failed, &[db, "cannot log in"]).in_report("wrong password", &report);
+    named(Area::Database, "login", State::Failed, &[db, "cannot log in"])
+        .in_report("wrong password", &report);
 
     // Lifeboat's own, as the tenant's file names it.
     let file = scene.host.path("password");
@@ -57,18 +56,21 @@ async fn wrong_password(scene: &Scene) {
     let was = scene.rewrite(&database, &format!("{database}\nuser = \"root\"\npassword_file = {file:?}"));
     let report = scene.look().await;
     scene.write(&was);
-    named(Area::Database, "reachable", State::Failed, &["Access denied"]).in_report("wrong own password", &report);
+    named(Area::Database, "reachable", State::Failed, &["Access denied"])
+        .in_report("wrong own password", &report);
 }
 
 async fn crashed_table(scene: &Scene) {
     let (t, db) = (&scene.tenant, scene.tenant.db_name());
     t.sql("CREATE TABLE `tabWrecked` (a INT PRIMARY KEY, b VARCHAR(100)) ENGINE=MyISAM");
-    let rows: Vec<String> = (0..2000).map(|n| format!("({n}, 'row {n} of a table that will be cut')")).collect();
+    let rows: Vec<String> =
+        (0..2000).map(|n| format!("({n}, 'row {n} of a table that will be cut')")).collect();
     t.sql(&format!("INSERT INTO `tabWrecked` VALUES {}; FLUSH TABLES `tabWrecked`", rows.join(",")));
     shell(&t.container("db"), &format!("truncate -s 5000 /var/lib/mysql/{db}/tabWrecked.MYD"));
     let report = scene.look().await;
     t.sql("DROP TABLE `tabWrecked`");
-    named(Area::Database, "tables", State::Failed, &["tabWrecked", "is damaged"]).in_report("crashed table", &report);
+    named(Area::Database, "tables", State::Failed, &["tabWrecked", "is damaged"])
+        .in_report("crashed table", &report);
 }
 
 async fn redis_full(scene: &Scene) {
@@ -78,7 +80,8 @@ async fn redis_full(scene: &Scene) {
     queue(&["CONFIG", "SET", "maxmemory", &used]);
     let report = scene.look().await;
     queue(&["CONFIG", "SET", "maxmemory", "0"]);
-    named(Area::RedisQueue, "memory", State::Failed, &["redis-queue", "refuses writes"]).in_report("redis full", &report);
+    named(Area::RedisQueue, "memory", State::Failed, &["redis-queue", "refuses writes"])
+        .in_report("redis full", &report);
 }
 
 async fn queue_that_evicts(scene: &Scene) {
@@ -88,7 +91,8 @@ async fn queue_that_evicts(scene: &Scene) {
     let report = scene.look().await;
     queue(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
     queue(&["CONFIG", "SET", "maxmemory", "0"]);
-    named(Area::RedisQueue, "policy", State::Failed, &["allkeys-lru", "loses jobs"]).in_report("queue evicts", &report);
+    named(Area::RedisQueue, "policy", State::Failed, &["allkeys-lru", "loses jobs"])
+        .in_report("queue evicts", &report);
 }
 
 async fn aof_broken(scene: &Scene) {
@@ -114,18 +118,42 @@ async fn aof_broken(scene: &Scene) {
 
 async fn disk_nearly_full(scene: &Scene) {
     let volume = unique("small");
-    docker(&["volume", "create", "--label", crate::support::cli::LABEL, "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=16m", &volume]);
+    docker(&[
+        "volume",
+        "create",
+        "--label",
+        crate::support::cli::LABEL,
+        "-o",
+        "type=tmpfs",
+        "-o",
+        "device=tmpfs",
+        "-o",
+        "o=size=16m",
+        &volume,
+    ]);
     let mount = format!("{volume}:/data");
-    let full = Container::run("full", &["-v", &mount, "lifeboat-base:bookworm", "sh", "-c", "head -c 15700000 /dev/zero > /data/x; sleep 3600"]);
+    let full = Container::run(
+        "full",
+        &[
+            "-v",
+            &mount,
+            "lifeboat-base:bookworm",
+            "sh",
+            "-c",
+            "head -c 15700000 /dev/zero > /data/x; sleep 3600",
+        ],
+    );
     wait_until("the file is there", Duration::from_secs(30), || {
-        try_docker(&["exec", &full.name, "stat", "-c", "%s", "/data/x"]).is_ok_and(|n| n.parse::<u64>().unwrap_or(0) > 15 * MB)
+        try_docker(&["exec", &full.name, "stat", "-c", "%s", "/data/x"])
+            .is_ok_and(|n| n.parse::<u64>().unwrap_or(0) > 15 * MB)
     });
     let was = scene.with_container(&full.name);
     let report = scene.look().await;
     scene.write(&was);
     drop(full);
     docker(&["volume", "rm", &volume]);
-    named(Area::Containers, "disk", State::Warning, &[&volume, "nearly full"]).in_report("disk nearly full", &report);
+    named(Area::Containers, "disk", State::Warning, &[&volume, "nearly full"])
+        .in_report("disk nearly full", &report);
 }
 
 async fn container_restarting(scene: &Scene) {
@@ -136,7 +164,8 @@ async fn container_restarting(scene: &Scene) {
     let was = scene.with_container(&falls.name);
     let report = scene.look().await;
     scene.write(&was);
-    named(Area::Containers, "restarts", State::Failed, &[&falls.name, "falls over"]).in_report("restarting", &report);
+    named(Area::Containers, "restarts", State::Failed, &[&falls.name, "falls over"])
+        .in_report("restarting", &report);
 }
 
 async fn clock_skewed(scene: &Scene) {
@@ -173,7 +202,8 @@ async fn drill_failed(scene: &Scene) {
 async fn lock_running_out(scene: &Scene) {
     let policies = scene.host.path("etc/policies");
     std::fs::create_dir_all(&policies).unwrap();
-    std::fs::write(policies.join("locked.toml"), "[lock]\nmode = \"compliance\"\nhorizon = \"30d\"\n").unwrap();
+    std::fs::write(policies.join("locked.toml"), "[lock]\nmode = \"compliance\"\nhorizon = \"30d\"\n")
+        .unwrap();
     let was = scene.rewrite("site = ", "policy = \"locked\"\nsite = ");
     // What the store was found to do is not asked here; a night's book is written as a night writes it.
     let probe = scene.host.path("state/probe.json");
@@ -181,13 +211,15 @@ async fn lock_running_out(scene: &Scene) {
     std::fs::remove_file(&probe).unwrap();
     let book = scene.host.path("state/tenants/byrne/locks.json");
     let until = jiff::Timestamp::now() + SignedDuration::from_hours(3 * 24);
-    std::fs::write(&book, format!(r#"{{"tenants/byrne/packs/x":{{"version":"1","until":"{until}"}}}}"#)).unwrap();
+    std::fs::write(&book, format!(r#"{{"tenants/byrne/packs/x":{{"version":"1","until":"{until}"}}}}"#))
+        .unwrap();
     let report = scene.look().await;
     std::fs::remove_file(&book).unwrap();
     std::fs::write(&probe, found).unwrap();
     scene.write(&was);
     std::fs::remove_file(policies.join("locked.toml")).unwrap();
-    named(Area::Backups, "lock", State::Warning, &["locked for", "more only"]).in_report("lock running out", &report);
+    named(Area::Backups, "lock", State::Warning, &["locked for", "more only"])
+        .in_report("lock running out", &report);
 }
 
 async fn key_missing(scene: &Scene) {

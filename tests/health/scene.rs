@@ -12,6 +12,7 @@ use lifeboat::ops::health::{self, Limits, Report, Scope, State};
 use lifeboat::repo::drill::{self, NewOutcome};
 use lifeboat::repo::snapshot;
 
+use crate::support::cli::{docker, wait_until};
 use crate::support::host::TestHost;
 use crate::support::tenant::TestTenant;
 
@@ -31,6 +32,13 @@ pub fn around(ahead: SignedDuration) -> Surroundings {
     }
 }
 
+/// Waits until a container's healthcheck is content.
+pub fn is_content(container: &str) {
+    wait_until("its healthcheck is content", std::time::Duration::from_secs(60), || {
+        docker(&["inspect", "-f", "{{.State.Health.Status}}", container]) == "healthy"
+    });
+}
+
 /// Returns what is not well, a line each.
 pub fn troubles(report: &Report) -> Vec<String> {
     let all = report.host.iter().chain(report.tenants.iter().flat_map(|t| &t.checks));
@@ -43,6 +51,7 @@ impl Scene {
     pub async fn start(name: &str) -> Scene {
         let tenant = TestTenant::start(name);
         tenant.create_sample();
+        is_content(&tenant.container("db"));
         let host = TestHost::with_folder();
         host.add_tenant("byrne", &tenant);
         host.init("here");
@@ -133,8 +142,12 @@ impl Scene {
     }
 
     /// Changes the site's configuration in its folder, and returns what it was.
-    pub fn site_config(&self, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) -> String {
-        let (app, file) = (self.tenant.container("app-double"), format!("{}/site_config.json", self.tenant.site_path()));
+    pub fn site_config(
+        &self,
+        change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>),
+    ) -> String {
+        let (app, file) =
+            (self.tenant.container("app-double"), format!("{}/site_config.json", self.tenant.site_path()));
         let was = crate::support::cli::shell(&app, &format!("cat '{file}'"));
         let mut config = serde_json::from_str(&was).unwrap();
         change(&mut config);
@@ -143,7 +156,8 @@ impl Scene {
     }
 
     pub fn put_site_config(&self, text: &str) {
-        let (app, file) = (self.tenant.container("app-double"), format!("{}/site_config.json", self.tenant.site_path()));
+        let (app, file) =
+            (self.tenant.container("app-double"), format!("{}/site_config.json", self.tenant.site_path()));
         let args = ["exec", "-i", &app, "sh", "-c", &format!("cat > '{file}'")];
         crate::support::cli::docker_reading(&args, text.as_bytes()).unwrap();
     }

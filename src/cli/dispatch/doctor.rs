@@ -6,9 +6,17 @@ use crate::error::{Kind, Result};
 use crate::ops::doctor::{self, Diagnosis, Question, Weight};
 
 pub(super) async fn run(call: &Call<'_>) -> Result<u8> {
-    let appliance = call.appliance().await?;
-    let diagnosis = call.reading(doctor::diagnose(&appliance)).await?;
-    drop(appliance);
+    let config = call.config()?;
+    // A host whose store is gone, or which has none yet, has a host all the same.
+    let diagnosis = match call.appliance().await {
+        Ok(appliance) => call.reading(doctor::diagnose(&appliance)).await?,
+        Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+        Err(e) => {
+            let around = call.around();
+            let looking = async { Ok(doctor::diagnose_without(&config, &around, &e).await) };
+            call.reading(looking).await?
+        }
+    };
     call.output.result(&diagnosis);
     Ok(if diagnosis.is_bad() { Kind::CheckFailed.exit_code() } else { DONE })
 }
@@ -16,14 +24,13 @@ pub(super) async fn run(call: &Call<'_>) -> Result<u8> {
 impl Rendered for Diagnosis {
     fn text(&self) -> String {
         let mut text = String::new();
-        let questions = [
-            (Question::Read, "Who can read?"),
-            (Question::Delete, "Who can delete?"),
-            (Question::Sign, "Who can sign?"),
-        ];
-        for (question, asked) in questions {
-            text.push_str(&format!("{asked}\n"));
-            for found in self.findings.iter().filter(|f| f.question == question) {
+        for question in Question::ALL {
+            let mut answers = self.findings.iter().filter(|f| f.question == question).peekable();
+            if answers.peek().is_none() {
+                continue;
+            }
+            text.push_str(&format!("{}\n", question.asked()));
+            for found in answers {
                 let weight = match found.weight {
                     Weight::Good => "ok  ",
                     Weight::Look => "look",

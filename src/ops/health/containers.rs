@@ -63,7 +63,7 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
 }
 
 /// Returns the containers that a tenant's file names, each once.
-pub(super) fn names(tenant: &Tenant) -> Vec<String> {
+pub fn names(tenant: &Tenant) -> Vec<String> {
     let database = tenant.database.on().map(|d| d.container.clone());
     let redis = [tenant.redis_cache.on(), tenant.redis_queue.on()];
     let redis = redis.into_iter().flatten().map(|r| r.container.clone());
@@ -215,7 +215,7 @@ pub(super) async fn disks(round: &Round<'_>, folders: Vec<PathBuf>) -> Check {
 
 /// The space of a file system.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Space {
+pub struct Space {
     /// A folder on it.
     pub folder: PathBuf,
     /// What can be written by whoever is not root, in bytes.
@@ -236,7 +236,8 @@ impl Space {
         Ok(Space { folder: folder.to_owned(), free_bytes: free, total_bytes: used + free, inodes })
     }
 
-    fn free_percent(&self) -> u64 {
+    /// Returns the share that is free, in percent.
+    pub fn free_percent(&self) -> u64 {
         self.free_bytes.saturating_mul(100).checked_div(self.total_bytes).unwrap_or(100)
     }
 

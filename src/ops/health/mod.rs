@@ -3,6 +3,7 @@
 //! Owns the recipe; each area judges in a file of its own. It changes nothing anywhere. Every probe has a time limit of its
 //! own, all run together within bounds, and what one tenant does not answer slows no other.
 
+mod ask;
 mod backups;
 mod containers;
 mod database;
@@ -27,6 +28,8 @@ use crate::id::TenantName;
 use crate::monitor::Silent;
 use crate::ops::appliance::{Appliance, Surroundings};
 
+pub use ask::{Versions, versions_of};
+pub use containers::{Space, names as containers_of};
 pub use pace::Limits;
 use pace::{Places, within};
 pub use report::{Area, Check, Report, State, TenantHealth, troubles};

@@ -1,80 +1,24 @@
-//! `doctor`: who can read backups, who can delete them, and who can sign them, as far as this host can know.
+//! `doctor`, access: who can read backups, who can delete them, and who can sign them, as far as this host can know.
 //!
-//! Owns the three answers and their sentences. Draws on wraps, certificates and the last probe; tries nothing itself.
+//! Draws on wraps, certificates and the last probe; tries nothing itself.
 
-use serde::Serialize;
-
+use super::{Diagnosis, Question, Weight};
 use crate::error::{Result, counted};
 use crate::ops::appliance::{self, Appliance};
 use crate::ops::keys::{self, KeysOverview};
 use crate::ops::probe::{self, Protection};
 use crate::repo::certificate::Role;
 
-/// What a sentence is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Question {
-    /// Who can read.
-    Read,
-    /// Who can delete.
-    Delete,
-    /// Who can sign.
-    Sign,
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weight {
-    /// As it should be.
-    Good,
-    /// To be known; it may be meant so.
-    Look,
-    /// To be changed.
-    Bad,
-}
-
-/// One sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sentence {
-    /// What it answers.
-    pub question: Question,
-    /// How bad it is.
-    pub weight: Weight,
-    /// The sentence.
-    pub said: String,
-}
-
-/// All answers.
-#[derive(Debug, Serialize)]
-pub struct Diagnosis {
-    /// By question.
-    pub findings: Vec<Sentence>,
-}
-
-impl Diagnosis {
-    /// Tells whether something is to be changed.
-    pub fn is_bad(&self) -> bool {
-        self.findings.iter().any(|f| f.weight == Weight::Bad)
-    }
-
-    fn say(&mut self, question: Question, weight: Weight, said: impl Into<String>) {
-        self.findings.push(Sentence { question, weight, said: said.into() });
-    }
-}
-
 /// Answers the three questions.
-pub async fn diagnose(appliance: &Appliance) -> Result<Diagnosis> {
+pub(super) async fn look(d: &mut Diagnosis, appliance: &Appliance) -> Result<()> {
     // Where drills run here, this host's own identity tells more of what it opens.
     let own = appliance::drill_identity_file(&appliance.config.machine.drills, &appliance.state)
         .and_then(|file| appliance::read_identities(&file).ok());
     let overview = keys::list(appliance, own.as_ref()).await?;
-    let mut diagnosis = Diagnosis { findings: Vec::new() };
-    readers(&mut diagnosis, &overview);
-    deleters(&mut diagnosis, appliance);
-    signers(&mut diagnosis, appliance, &overview);
-    diagnosis.findings.sort_by_key(|f| f.question as u8);
-    Ok(diagnosis)
+    readers(d, &overview);
+    deleters(d, appliance);
+    signers(d, appliance, &overview);
+    Ok(())
 }
 
 fn readers(d: &mut Diagnosis, keys: &KeysOverview) {
