@@ -10,6 +10,8 @@ mod support;
 mod crowd;
 #[path = "health/data.rs"]
 mod data;
+#[path = "health/doctor.rs"]
+mod doctor;
 #[path = "health/scene.rs"]
 mod scene;
 
@@ -55,6 +57,7 @@ impl Named {
 async fn each_fault_is_named_with_its_cause_and_a_healthy_tenant_raises_no_alarm() {
     let scene = Scene::start("health").await;
     scene.expect_well("at first").await;
+    doctor::all(&scene).await;
     data::all(&scene).await;
     scene.expect_well("at last").await;
 }

@@ -38,7 +38,7 @@ pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
 pub use erase::EraseArgs;
 pub use files::{CatArgs, FilesArgs, FilesVerb, SnapshotArgs};
-pub use health::HealthArgs;
+pub use health::{CapacityArgs, HealthArgs};
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
 };
@@ -133,8 +133,11 @@ pub enum Verb {
     /// Say how every tenant is: database, Redis, application, containers, names, backups
     #[command(after_help = after!("  lifeboat health\n  lifeboat health byrne --all\n  lifeboat health --watch\n  lifeboat health --json | jq '.tenants[] | select(.state == \"failed\") | .tenant'\n\nExit code 4 where a check failed; warnings and what is not known are shown. It changes nothing."))]
     Health(HealthArgs),
-    /// Say who can read, who can delete and who can sign, and what is to be done about it
-    #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq .findings"))]
+    /// Say what each tenant uses, how many more clients fit this host, and when a disk or the store is full
+    #[command(after_help = after!("  lifeboat capacity\n  lifeboat capacity --json | jq '.fits[] | {profile, more}'"))]
+    Capacity(CapacityArgs),
+    /// Say what of this host is protected, who can read, delete and sign, and whether there is room
+    #[command(after_help = after!("  lifeboat doctor\n  lifeboat doctor --json | jq '.findings[] | select(.weight == \"bad\") | .said'\n\nExit code 4 where something is to be changed."))]
     Doctor,
     /// Make a new tenant: containers, site, name, certificate, looks, sign-on, a first backup; or complete one
     #[command(after_help = after!("  lifeboat provision acme acme.example --dry-run\n  lifeboat provision acme acme.example\n  lifeboat provision acme acme.example --from latest --identity kit.txt\n  lifeboat provision acme --only branding\n  lifeboat provision acme --apply\n  lifeboat provision acme --rollback\n\nA second call completes what a first one left; what is as it should be is left alone. --rollback is for a tenant\nthat was never whole; deprovision removes one that was."))]

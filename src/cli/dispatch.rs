@@ -3,6 +3,7 @@
 //! Owns which option reaches which verb, and the exit code of outcomes that are not errors.
 
 mod benchmark;
+mod capacity;
 mod check;
 mod copy;
 mod doctor;
@@ -68,6 +69,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Probe(args) => probe::run(&call, args).await,
         Verb::Benchmark(args) => benchmark::run(&call, args).await,
         Verb::Health(args) => health::run(&call, args).await,
+        Verb::Capacity(args) => capacity::run(&call, args).await,
         Verb::Doctor => doctor::run(&call).await,
         Verb::Provision(args) => provision::run(&call, args).await,
         Verb::Deprovision(args) => provision::deprovision(&call, args).await,

@@ -5,6 +5,7 @@
 pub mod appliance;
 pub mod backup;
 pub mod benchmark;
+pub mod capacity;
 pub mod check;
 pub mod copy;
 pub mod damaged;

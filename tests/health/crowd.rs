@@ -41,9 +41,7 @@ pub async fn look() {
     docker(&["kill", &stopped.name]);
     for (n, dead) in [(3, &hangs[0]), (14, &hangs[1]), (25, &hangs[2]), (36, &paused), (47, &stopped)] {
         let mut file = well(n).replace(&tenant.container("db"), &dead.name);
-        for redis in ["redis_cache", "redis_queue"] {
-            file.push_str(&format!("[{redis}]\ncontainer = \"{}\"\n", dead.name));
-        }
+        file.push_str(&format!("[redis_queue]\ncontainer = \"{}\"\n", dead.name));
         host.write_tenant_file(&format!("t{n:02}"), &file);
     }
     let report = look_at(&host).await;
@@ -63,7 +61,7 @@ pub async fn look() {
     ];
     for (name, word) in dead.iter().zip(words) {
         let tenant = report.tenant(&name.parse().unwrap()).unwrap();
-        for area in [Area::Database, Area::RedisCache, Area::RedisQueue] {
+        for area in [Area::Database, Area::RedisQueue] {
             assert!(
                 tenant.checks.iter().any(|c| c.area == area && c.reason.contains(word)),
                 "{name} {area:?}: {tenant:#?}"
@@ -78,7 +76,7 @@ pub async fn look() {
 }
 
 fn areas_ok(tenant: &health::TenantHealth) -> bool {
-    let servers = [Area::Database, Area::RedisCache, Area::RedisQueue];
+    let servers = [Area::Database, Area::RedisQueue];
     tenant.checks.iter().filter(|c| servers.contains(&c.area)).all(|c| c.state == State::Ok)
 }
 

@@ -19,3 +19,10 @@ pub struct HealthArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "watch", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub every: u64,
 }
+
+/// Options of `capacity`.
+#[derive(Debug, Args)]
+pub struct CapacityArgs {
+    /// Tenants; all configured ones when none is named
+    pub tenants: Vec<TenantName>,
+}
