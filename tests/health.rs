@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "health/cli.rs"]
+mod cli;
 #[path = "health/crowd.rs"]
 mod crowd;
 #[path = "health/data.rs"]
@@ -57,6 +59,7 @@ impl Named {
 async fn each_fault_is_named_with_its_cause_and_a_healthy_tenant_raises_no_alarm() {
     let scene = Scene::start("health").await;
     scene.expect_well("at first").await;
+    cli::all(&scene);
     doctor::all(&scene).await;
     data::all(&scene).await;
     scene.expect_well("at last").await;

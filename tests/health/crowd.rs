@@ -29,7 +29,7 @@ pub async fn look() {
     }
     is_content(&tenant.container("db"));
     let all_well = look_at(&host).await;
-    assert!(all_well.tenants.iter().all(|t| areas_ok(t)), "{:#?}", all_well.tenants[0]);
+    assert!(all_well.tenants.iter().all(areas_ok), "{:#?}", all_well.tenants[0]);
 
     // A client that never answers, in a container that runs: what a server that hangs looks like.
     let silent = "for n in mariadb redis-cli; do printf '#!/bin/sh\\nsleep 600\\n' > /usr/bin/$n; chmod +x /usr/bin/$n; done; sleep 3600";

@@ -33,7 +33,13 @@ async fn database_stopped(scene: &Scene) {
     let db = scene.tenant.container("db");
     docker(&["stop", &db]);
     let report = scene.look().await;
+    let said = scene.host.run(&["health"]).expect(4);
     docker(&["start", &db]);
+    assert!(
+        said.out.contains("byrne is NOT WELL: container") && said.out.contains("`docker logs` of it"),
+        "{}",
+        said.out
+    );
     scene.tenant.wait_for_database();
     is_content(&db);
     for (area, check) in [(Area::Containers, "state"), (Area::Database, "reachable")] {

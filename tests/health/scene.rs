@@ -8,7 +8,7 @@ use lifeboat::config::Config;
 use lifeboat::id::{DrillId, TenantName};
 use lifeboat::monitor::Silent;
 use lifeboat::ops::appliance::{Appliance, Surroundings, read_identities};
-use lifeboat::ops::health::{self, Limits, Report, Scope, State};
+use lifeboat::ops::health::{self, Area, Check, Report, Scope, State};
 use lifeboat::repo::drill::{self, NewOutcome};
 use lifeboat::repo::snapshot;
 
@@ -39,10 +39,12 @@ pub fn is_content(container: &str) {
     });
 }
 
-/// Returns what is not well, a line each.
+/// Returns what is not well, a line each, but that nobody can ask the site: the sample's application only sleeps.
 pub fn troubles(report: &Report) -> Vec<String> {
     let all = report.host.iter().chain(report.tenants.iter().flat_map(|t| &t.checks));
-    let bad = all.filter(|c| c.state != State::Ok);
+    let nobody_to_ask =
+        |c: &Check| c.area == Area::Application && c.name == "ping" && c.state == State::Unknown;
+    let bad = all.filter(|c| c.state != State::Ok && !nobody_to_ask(c));
     bad.map(|c| format!("{} {} {}: {}", c.area.as_str(), c.name, c.state.as_str(), c.reason)).collect()
 }
 
@@ -101,20 +103,16 @@ impl Scene {
 
     /// Looks at everything with a clock that goes ahead.
     pub async fn look_at(&self, ahead: SignedDuration) -> Report {
-        let scope = Scope { limits: Limits::default(), ..Scope::of(&[]) };
-        health::look(&self.config(), &around(ahead), &scope).await.unwrap()
+        health::look(&self.config(), &around(ahead), &Scope::of(&[])).await.unwrap()
     }
 
     /// Looks, and expects that nothing is to be said.
-    #[track_caller]
-    pub fn expect_well(&self, when: &'static str) -> impl Future<Output = ()> + '_ {
-        async move {
-            let report = self.look().await;
-            let bad = troubles(&report);
-            assert!(bad.is_empty(), "{when}: {bad:#?}");
-            let tenant = report.tenant(&"byrne".parse().unwrap()).unwrap();
-            assert!(tenant.checks.len() >= 20, "{when}: {:#?}", tenant.checks);
-        }
+    pub async fn expect_well(&self, when: &str) {
+        let report = self.look().await;
+        let bad = troubles(&report);
+        assert!(bad.is_empty(), "{when}: {bad:#?}");
+        let tenant = report.tenant(&"byrne".parse().unwrap()).unwrap();
+        assert!(tenant.checks.len() >= 20, "{when}: {:#?}", tenant.checks);
     }
 
     /// Returns the tenant's file.

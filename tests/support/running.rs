@@ -39,6 +39,11 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Returns what it has printed until now.
+    pub fn out(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
+    }
+
     /// Sends a signal, if it still runs.
     pub fn signal(&mut self, signal: Signal) {
         if !self.has_ended() {

@@ -76,8 +76,9 @@ fn row(t: &TenantUse) -> Vec<String> {
 fn told(trend: &Trend) -> String {
     let Some(rate) = trend.bytes_a_day else { return format!("grows: {}", trend.rests_on) };
     let word = if rate < 0.0 { "shrinks" } else { "grows" };
+    let size = rate.abs();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a figure for people")]
-    let rate = bytes(rate.abs() as u64);
+    let rate = bytes(size as u64);
     let end = match (trend.full_on, trend.free_bytes) {
         (Some(at), _) => format!("full on about {}", at.strftime("%Y-%m-%d")),
         (None, Some(_)) => "not full for years".to_owned(),

@@ -28,8 +28,8 @@ pub struct Vitals {
     pub now: f64,
     /// `YES`, `DEFAULT`, `NO` or `DISABLED`: whether InnoDB runs.
     pub innodb: String,
-    /// Status variables and settings by name; what the account may not see is absent.
-    numbers: BTreeMap<String, u64>,
+    /// Status variables and settings by name, switches as 0 and 1; what the account may not see is absent.
+    pub numbers: BTreeMap<String, u64>,
     /// Statements that run for longer than was asked for, longest first.
     pub long_queries: Vec<LongQuery>,
     /// The database's MyISAM tables.

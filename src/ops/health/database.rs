@@ -274,3 +274,74 @@ fn judge_key(site: &str, has_key: bool, proof: Result<FernetProof>) -> Check {
         Err(e) => Check::of_error(area, name, State::Unknown, &e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::mariadb::LongQuery;
+
+    fn vitals(changed: &[(&str, u64)]) -> Vitals {
+        let well = [
+            ("threads_connected", 5),
+            ("max_connections", 151),
+            ("innodb_force_recovery", 0),
+            ("read_only", 0),
+        ];
+        let numbers = well.iter().chain(changed).map(|(k, v)| ((*k).to_owned(), *v)).collect();
+        Vitals { version: "10.11.19-MariaDB".into(), innodb: "DEFAULT".into(), numbers, ..Vitals::default() }
+    }
+
+    fn troubles(vitals: &Vitals) -> Vec<(&'static str, State)> {
+        judge("byrne-db", vitals).iter().filter(|c| c.state != State::Ok).map(|c| (c.name, c.state)).collect()
+    }
+
+    #[test]
+    fn a_server_is_judged_by_its_own_figures() {
+        assert_eq!(troubles(&vitals(&[])), []);
+        assert_eq!(troubles(&vitals(&[("threads_connected", 125)])), [("connections", State::Warning)]);
+        assert_eq!(troubles(&vitals(&[("threads_connected", 150)])), [("connections", State::Failed)]);
+        assert_eq!(troubles(&vitals(&[("innodb_force_recovery", 3)])), [("innodb", State::Failed)]);
+        assert_eq!(troubles(&vitals(&[("read_only", 1)])), [("innodb", State::Failed)]);
+        assert_eq!(
+            troubles(&Vitals { innodb: "DISABLED".into(), ..vitals(&[]) }),
+            [("innodb", State::Failed)]
+        );
+        let long = LongQuery { user: "_1".into(), doing: "Sending data".into(), seconds: 700 };
+        assert_eq!(
+            troubles(&Vitals { long_queries: vec![long], ..vitals(&[]) }),
+            [("queries", State::Warning)]
+        );
+    }
+
+    #[test]
+    fn clocks_may_differ_by_seconds() {
+        let states = [3.0, -45.0, 600.0].map(|ahead| skew(AREA, "x", ahead).state);
+        assert_eq!(states, [State::Ok, State::Warning, State::Failed]);
+        assert!(skew(AREA, "x", -45.0).reason.contains("behind"));
+    }
+
+    #[test]
+    fn a_key_that_opens_nothing_is_a_failure_and_none_without_secrets_is_not() {
+        let state = |has_key, proof| judge_key("erp", has_key, Ok(proof)).state;
+        assert_eq!(state(true, FernetProof::Proven { rows: 4 }), State::Ok);
+        assert_eq!(state(false, FernetProof::NothingToProve), State::Ok);
+        assert_eq!(state(false, FernetProof::KeyMissing { rows: 4 }), State::Failed);
+        assert_eq!(state(true, FernetProof::Mismatch { failed: 1, rows: 4 }), State::Failed);
+    }
+
+    #[test]
+    fn every_damaged_table_counts_and_the_first_is_named() {
+        let seen = Vitals {
+            unreadable: [("tabX".to_owned(), "marked as crashed".to_owned())].into(),
+            ..vitals(&[])
+        };
+        let crashed = [("__global_search".to_owned(), "size differs".to_owned())].into();
+        let check = judge_tables("_1", &seen, &crashed);
+        assert_eq!(check.state, State::Failed);
+        assert!(
+            check.reason.contains("__global_search") && check.reason.contains("1 table more"),
+            "{}",
+            check.reason
+        );
+    }
+}

@@ -3,6 +3,7 @@
 //! Owns the recipe; each area judges in a file of its own. It changes nothing anywhere. Every probe has a time limit of its
 //! own, all run together within bounds, and what one tenant does not answer slows no other.
 
+mod application;
 mod ask;
 mod backups;
 mod containers;
@@ -111,6 +112,7 @@ async fn of_tenant(round: &Round<'_>, tenant: &Tenant) -> TenantHealth {
         round.asked(Area::Database, database::look(round, &subject)),
         round.asked(Area::RedisCache, redis::look(round, &subject, Area::RedisCache)),
         round.asked(Area::RedisQueue, redis::look(round, &subject, Area::RedisQueue)),
+        round.asked(Area::Application, application::look(round, &subject)),
         round.asked(Area::Backups, backups::look(round, &subject)),
     ];
     let checks = join_all(looks).await.into_iter().flatten();
