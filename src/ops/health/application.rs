@@ -45,7 +45,7 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
     checks.extend(ping.into_iter().chain(workers));
     for check in doctor {
         // What the site's own configuration said is said once.
-        if !checks.iter().any(|c| c.name == check.name && c.state == State::Failed) {
+        if !checks.iter().any(|c| c.name == check.name && c.state != State::Ok) {
             checks.retain(|c| c.name != check.name);
             checks.push(check);
         }
