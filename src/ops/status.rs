@@ -4,7 +4,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::error::{Result, counted};
+use crate::error::{Error, Result, counted};
 use crate::id::{Sha256, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
@@ -210,28 +210,35 @@ pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp
     if appliance.config.machine.copy.is_some() {
         judge_copy(&mut status, now, rpo);
     }
+    judge_work(&mut status, appliance, &drills, forged)?;
+    Ok(status)
+}
+
+/// Judges drills, and the last prune.
+fn judge_work(
+    status: &mut TenantStatus,
+    appliance: &Appliance,
+    drills: &[DrillOutcome],
+    forged: Vec<Error>,
+) -> Result<()> {
     for error in forged {
         status.blame(Light::Yellow, About::Proof, format!("a drill's outcome does not count: {error}"));
     }
     if let Some(last) = prune::last(&appliance.state, &status.tenant)?
         && let Some(problem) = last.problem
     {
-        status.blame(
-            Light::Yellow,
-            About::Prune,
-            format!("the last prune ({}) did not do its work: {problem}", whole_seconds(last.at)),
-        );
+        let what = format!("the last prune ({}) did not do its work: {problem}", whole_seconds(last.at));
+        status.blame(Light::Yellow, About::Prune, what);
     }
     match drills.last() {
         Some(d) if !d.passed() => status.blame(Light::Red, About::Proof, of_failed(d)),
         Some(_) => {}
-        None => status.blame(
-            Light::Yellow,
-            About::Proof,
-            "never drilled: nothing but hashes says that it can be restored",
-        ),
+        None => {
+            let what = "never drilled: nothing but hashes says that it can be restored";
+            status.blame(Light::Yellow, About::Proof, what);
+        }
     }
-    Ok(status)
+    Ok(())
 }
 
 /// Says of a failed drill what failed, as far as its clear outcome does: what was seen is sealed with its report.

@@ -93,16 +93,13 @@ fn connections(container: &str, vitals: &Vitals) -> Check {
 fn innodb(container: &str, vitals: &Vitals) -> Check {
     let name = "innodb";
     let bad = |reason: String, advice: &str| Check::new(AREA, name, State::Failed, reason).advise(advice);
-    match vitals.number("innodb_force_recovery") {
-        Some(level @ 1..) => {
-            return bad(
-                format!(
-                    "mariadb in container {container} runs with innodb_force_recovery={level}: its data is damaged"
-                ),
-                "`lifeboat restore` the tenant; what is there can at best be read",
-            );
-        }
-        Some(0) | None => {}
+    if let Some(level @ 1..) = vitals.number("innodb_force_recovery") {
+        return bad(
+            format!(
+                "mariadb in container {container} runs with innodb_force_recovery={level}: its data is damaged"
+            ),
+            "`lifeboat restore` the tenant; what is there can at best be read",
+        );
     }
     match vitals.innodb.as_str() {
         "DEFAULT" | "YES" => {}

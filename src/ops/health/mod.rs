@@ -32,7 +32,7 @@ use crate::ops::appliance::{Appliance, Surroundings};
 pub use ask::{Versions, versions_of};
 pub use containers::{Space, names as containers_of};
 pub use pace::Limits;
-use pace::{Places, within};
+use pace::{HELD, Places, within};
 pub use report::{Area, Check, Report, State, TenantHealth, troubles};
 use subject::Subject;
 
@@ -138,7 +138,7 @@ impl<'a> Round<'a> {
             opened: opening.boxed().shared(),
             limits,
             areas: &scope.areas,
-            places: Places::new(limits.at_once),
+            places: Places::new(limits.at_once, HELD),
         }
     }
 
