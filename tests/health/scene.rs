@@ -44,7 +44,9 @@ pub fn troubles(report: &Report) -> Vec<String> {
     let all = report.host.iter().chain(report.tenants.iter().flat_map(|t| &t.checks));
     let nobody_to_ask =
         |c: &Check| c.area == Area::Application && c.name == "ping" && c.state == State::Unknown;
-    let bad = all.filter(|c| c.state != State::Ok && !nobody_to_ask(c));
+    // How full the machine that runs the tests is, is not the tenant's.
+    let own_disk = |c: &Check| c.name == "disk";
+    let bad = all.filter(|c| c.state != State::Ok && !nobody_to_ask(c) && !own_disk(c));
     bad.map(|c| format!("{} {} {}: {}", c.area.as_str(), c.name, c.state.as_str(), c.reason)).collect()
 }
 

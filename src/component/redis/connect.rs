@@ -19,6 +19,9 @@ const QUERY: &str = "cli\n";
 /// The longest a short script of ours may take.
 pub(super) const QUERY_LIMIT: Duration = Duration::from_secs(300);
 
+/// How much longer than its caller waits a client may live.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// The most that a short script of ours may answer.
 const ANSWER_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 
@@ -84,7 +87,9 @@ impl Server {
     /// after `limit`.
     pub(super) async fn query_within(&self, commands: &str, limit: Duration) -> Result<String> {
         let lines = Zeroizing::new(format!("{}{commands}", self.login.as_str()));
-        let spec = spec::<&str>(QUERY, []).ended_after(limit);
+        // The caller's own limit comes first, so that it is told as such.
+        let spec = spec::<&str>(QUERY, []).ended_after(limit + GRACE);
+        let limit = limit + GRACE * 2;
         let ran = self.docker.run(&self.container, spec, lines.as_bytes(), ANSWER_LIMIT_BYTES, limit).await?;
         if ran.exit.code != 0 {
             return Err(self.fault(&ran.exit));

@@ -50,7 +50,7 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
     };
     let seen = join_all(names.iter().map(|name| see(round, docker, name))).await;
     let folders: BTreeSet<PathBuf> = known(&seen).flat_map(|(_, c)| c.folders.iter().cloned()).collect();
-    vec![
+    let mut checks = vec![
         merge("state", seen.iter().map(state), format!("{} run", counted(seen.len(), "container"))),
         merge(
             "restarts",
@@ -58,8 +58,11 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
             "none keeps restarting".to_owned(),
         ),
         merge("memory", seen.iter().flat_map(memory), "all have memory left".to_owned()),
-        disks(round, folders.into_iter().collect()).await,
-    ]
+    ];
+    if !folders.is_empty() {
+        checks.push(disks(round, folders.into_iter().collect()).await);
+    }
+    checks
 }
 
 /// Returns the containers that a tenant's file names, each once.
