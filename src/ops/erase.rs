@@ -48,7 +48,9 @@ pub async fn plan(appliance: &Appliance, tenant: &TenantName) -> Result<ErasePla
     refuse(appliance, tenant).await?;
     let stored = erasure::amount(&appliance.repo, tenant).await?;
     let writers: Vec<HostName> = appliance.trust.writing(tenant).into_iter().cloned().collect();
-    if stored.objects == 0 && writers.is_empty() {
+    // What this host still remembers, a run that was cut off did not forget, nor perhaps sign for.
+    let remembered = appliance.state.dedup_key(tenant).exists();
+    if stored.objects == 0 && writers.is_empty() && !remembered {
         return Err(Error::new(Kind::NotFound, format!("nothing of a tenant {tenant} is in this store")));
     }
     let (readers, unknown_wraps) = readers(appliance, tenant).await?;
@@ -121,7 +123,8 @@ async fn readers(appliance: &Appliance, tenant: &TenantName) -> Result<(Vec<Stri
 
 /// Takes away what this host remembers of a tenant: dedup key, cache, vault, history.
 pub fn forget_here(appliance: &Appliance, tenant: &TenantName) -> Result<()> {
-    state::remove(&appliance.state.dedup_key(tenant))?;
     let folder = appliance.state.tenant(tenant)?;
-    std::fs::remove_dir_all(&folder).context(Kind::Io, folder.display())
+    std::fs::remove_dir_all(&folder).context(Kind::Io, folder.display())?;
+    // Last: as long as the key is there, a run that was cut off is taken up again.
+    state::remove(&appliance.state.dedup_key(tenant))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{HostName, RepositoryId, Sha256, TenantName};
-use crate::store::Entry;
+use crate::store::{Entry, Key};
 
 use super::repository::{Repository, whole_seconds};
 use super::sign::{PublicKey, SigningKey};
@@ -87,6 +87,9 @@ pub struct Certificate {
     /// Tenants that went to another host, and the last receipt accepted of each from this signing key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub handed_over: BTreeMap<TenantName, LastAccepted>,
+    /// Numbers before this one that were never issued: when this one was, the store held a signature and nothing to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<u32>,
 }
 
 impl Certificate {
@@ -353,12 +356,13 @@ pub async fn issue(
             .hint("the recovery kit holds it"));
     }
     let listed = object::versions(&**repo.store(), keys::HOSTS).await?;
+    let numbers = |parse: fn(&Key) -> Option<(HostName, u32)>| -> BTreeSet<u32> {
+        let own = listed.iter().filter_map(|e| parse(&e.key)).filter(|(host, _)| *host == grant.host);
+        own.map(|(_, number)| number).collect()
+    };
+    let (issued, signed) = (numbers(keys::parse_certificate), numbers(keys::parse_certificate_signature));
     // A signature alone is what a crash of an earlier issue left; its number is taken too.
-    let taken = listed
-        .iter()
-        .filter_map(|e| keys::parse_certificate(&e.key).or_else(|| keys::parse_certificate_signature(&e.key)))
-        .filter_map(|(host, number)| (host == grant.host).then_some(number))
-        .max();
+    let taken = issued.union(&signed).max().copied();
     let certificate = Certificate {
         format: object::FORMAT,
         kind: "host".to_owned(),
@@ -371,6 +375,7 @@ pub async fn issue(
         issued: whole_seconds(now),
         ended: grant.ended,
         handed_over: grant.handed_over,
+        never: signed.difference(&issued).copied().collect(),
     };
     let keys = keys::certificate(&certificate.host, certificate.number);
     let json = object::encode(&certificate)?;

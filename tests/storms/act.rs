@@ -69,12 +69,19 @@ impl World {
         self.model.look(&receipts, &self.site);
     }
 
-    /// A day passes, and the site changes where it is backed up.
+    /// Days pass, and the site changes where it is backed up.
     fn before(&mut self, acts: &[&Act]) {
         if acts.iter().any(|a| matches!(a.verb, Verb::Backup(_))) {
             self.days(2, 2);
             self.change();
         }
+        if acts.iter().any(|a| matches!(a.verb, Verb::Prune)) {
+            self.prunes();
+        }
+    }
+
+    fn prunes(&mut self) {
+        self.model.prunes(self.clock.now().min(self.store_clock.now()));
     }
 
     fn after(&mut self, outcome: &Outcome, tally: &mut Tally) {
@@ -139,8 +146,9 @@ impl World {
             Verb::Backup(host) => (host, &["backup", "t"]),
             _ => (PRUNER, &["prune", "t", "--yes"]),
         };
-        if matches!(verb, Verb::Backup(_)) {
-            self.change();
+        match verb {
+            Verb::Backup(_) => self.change(),
+            _ => self.prunes(),
         }
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.arg("--config").arg(self.path("etc").join(HOSTS[host])).args(args);

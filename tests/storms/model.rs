@@ -25,9 +25,16 @@ pub struct Model {
     sites: BTreeMap<SnapshotId, Arc<Site>>,
     /// Those of which a backup said so.
     claimed: BTreeSet<SnapshotId>,
+    /// The latest time at which a prune began, by the earlier of the two clocks that it knows.
+    pruned: Option<Timestamp>,
 }
 
 impl Model {
+    /// Takes up that a prune begins; a clock that jumped ahead alone counts for nothing.
+    pub fn prunes(&mut self, now: Timestamp) {
+        self.pruned = self.pruned.max(Some(now));
+    }
+
     /// Takes up receipts that are new: they can only be of the site as it is now.
     pub fn look(&mut self, receipts: &BTreeSet<SnapshotId>, site: &Site) {
         let site = Arc::new(site.clone());
@@ -136,9 +143,11 @@ impl World {
     /// A snapshot that is gone was older than 14 days, was not among the newest three, and prune signed for it.
     fn signed_for(&self, shown: &Shown, snapshot: &SnapshotId) -> Result<(), String> {
         let later = shown.history.snapshots.iter().filter(|c| c.receipt.snapshot > *snapshot).count();
-        let known = shown.history.snapshots.iter().map(|c| &c.receipt.snapshot).max();
-        let age =
-            known.map_or(0, |newest| (time_of(newest).as_second() - time_of(snapshot).as_second()) / 86_400);
+        // History's own prunes were at the time of a snapshot; one of this run may have had no backup since.
+        let known = shown.history.snapshots.iter().map(|c| time_of(&c.receipt.snapshot)).max();
+        let age = known
+            .max(self.model.pruned)
+            .map_or(0, |last| (last.as_second() - time_of(snapshot).as_second()) / 86_400);
         if shown.history.marks.forgotten.is_empty() || later < 3 || age < 14 {
             return Err(format!("snapshot {snapshot} is gone, {later} are later, it was {age} days old"));
         }

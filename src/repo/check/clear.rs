@@ -4,6 +4,7 @@
 //! under a certificate that is gone. Knows nothing of packs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
 
 use serde::Deserialize;
 
@@ -12,7 +13,7 @@ use super::known::Known;
 use super::signed::{Look, Subject, Versions, diagnose, look};
 use crate::error::Result;
 use crate::id::{DrillId, HostName, SnapshotId, TenantName};
-use crate::repo::certificate::{self, Trust};
+use crate::repo::certificate::{self, Certificate, Trust};
 use crate::repo::drill;
 use crate::repo::history::{Fault, History};
 use crate::repo::keys::{self, Signed, SnapshotPart};
@@ -38,10 +39,17 @@ pub async fn certificates(
             numbers.entry(host).or_default().insert(n);
         }
     }
+    // Numbers that were never issued, and the certificate that says so.
+    let (say_never, never) = mpsc::channel();
     let mut subjects = Vec::new();
     for (host, all) in &numbers {
         for n in all {
-            let verify = |json: &[u8], sig: &[u8]| certificate::verify(repo, host, *n, json, sig).map(drop);
+            let say_never = say_never.clone();
+            let verify = move |json: &[u8], sig: &[u8]| {
+                let right = certificate::verify(repo, host, *n, json, sig)?;
+                drop(say_never.send(right));
+                Ok(())
+            };
             subjects.push(Subject {
                 keys: keys::certificate(host, *n),
                 limit_bytes: certificate::LIMIT_BYTES,
@@ -52,6 +60,8 @@ pub async fn certificates(
     let mut known = Known::default();
     let looked = look_at(&**repo.store(), kept, subjects, &mut known).await?;
     let mut found = findings(looked, &known, kept, &[repo.root()]);
+    let said = |c: Certificate| c.never.into_iter().map(move |n| ((c.host.clone(), n), c.number));
+    let never: BTreeMap<(HostName, u32), u32> = never.try_iter().flat_map(said).collect();
     let signatures = kept.versions.iter().filter_map(|e| keys::parse_certificate_signature(&e.key));
     let mut begun: BTreeMap<HostName, u32> = BTreeMap::new();
     for (host, n) in signatures {
@@ -61,8 +71,12 @@ pub async fn certificates(
     for host in hosts {
         let there = numbers.get(host);
         let highest = there.and_then(|all| all.last()).copied().unwrap_or(0);
-        let seen = remembered.get(host).copied().unwrap_or(0).max(highest);
-        for n in (1..=seen).filter(|n| !there.is_some_and(|all| all.contains(n))) {
+        let known = remembered.get(host).copied().unwrap_or(0);
+        let seen = known.max(highest);
+        // Whoever has seen a number before another is said to take its place knows better.
+        let was_never =
+            |n: u32| never.get(&(host.clone(), n)).is_some_and(|said_by| !(n..*said_by).contains(&known));
+        for n in (1..=seen).filter(|n| !there.is_some_and(|all| all.contains(n)) && !was_never(*n)) {
             found.push(lost_certificate(host, n, n > highest && begun.get(host).is_none_or(|b| *b < n)));
         }
     }
