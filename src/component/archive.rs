@@ -83,6 +83,15 @@ impl Archive {
         self.members.get(name)
     }
 
+    /// Gives a member that is there another content, which is as new as its writing; its mode and owner stay.
+    pub fn replace(&mut self, name: &str, content: impl Into<Bytes>) {
+        if let Some(member) = self.members.get_mut(name) {
+            let content = content.into();
+            self.size_bytes = self.size_bytes + content.len() - member.content.len();
+            *member = Member { content, mtime: 0, ..member.clone() };
+        }
+    }
+
     /// Returns all members by name, sorted.
     pub fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
         self.members.iter().map(|(name, member)| (name.as_str(), member))

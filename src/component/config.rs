@@ -15,11 +15,9 @@ use crate::error::{Context, Kind, Result};
 
 pub(super) mod collect;
 mod place;
-mod zone;
 
 pub use collect::{Item, places};
 pub use place::{Staged, stage};
-pub use zone::{serial, with_serial};
 
 /// Gathers the items and returns them as a dump; `record` is kept in the manifest beside the members' places.
 ///

@@ -14,14 +14,18 @@ use crate::id::Sha256;
 pub mod acme;
 pub mod archive;
 pub mod bench;
+pub mod branding;
 pub mod certs;
 pub mod config;
+pub mod dns;
 pub mod fernet;
 pub mod files;
 pub mod frappe;
 pub mod mariadb;
 pub mod redis;
 pub mod site;
+pub mod sso;
+pub mod tls;
 
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].
 pub const QUEUE_PIECES: usize = 16;

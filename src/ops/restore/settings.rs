@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::component::archive::Archive;
 use crate::component::certs::{self, Acme};
-use crate::component::config;
+use crate::component::{config, dns};
 use crate::error::{Context, Kind, Result};
 use crate::id::ComponentName;
 use crate::ops::record::Envelope;
@@ -20,12 +20,13 @@ pub(super) async fn restore(
     component: ComponentName,
     envelope: &Envelope,
 ) -> Result<String> {
-    let archive = config::load(work.stream(component, "tar")?).await?;
+    let mut archive = config::load(work.stream(component, "tar")?).await?;
     let mut places: BTreeMap<String, PathBuf> = config::places(&envelope.own)?
         .into_iter()
         .filter(|(name, _)| !name.starts_with("site/") && !name.starts_with("acme/"))
         .collect();
     places.retain(|name, place| differs(&archive, name, place));
+    raise_serials(&mut archive, &places, work.appliance.around.now())?;
     let _unbroken = work.unbroken().await;
     let acme = config::places(&envelope.own)?.into_iter().find(|(name, _)| name.starts_with("acme/"));
     if let Some((name, path)) = acme {
@@ -34,6 +35,23 @@ pub(super) async fn restore(
     }
     let n = put(work, archive, places).await?;
     Ok(format!("{n} files put back, the others are as recorded"))
+}
+
+/// Gives zones that are put back a serial above the live one: with a lower one no server would read them.
+fn raise_serials(
+    archive: &mut Archive,
+    places: &BTreeMap<String, PathBuf>,
+    now: jiff::Timestamp,
+) -> Result<()> {
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    for (name, place) in places.iter().filter(|(name, _)| name.starts_with("dns/")) {
+        let Some(member) = archive.get(name) else { continue };
+        let Ok(coming) = std::str::from_utf8(&member.content) else { continue };
+        let there = std::fs::read_to_string(place).ok();
+        let text = dns::put_back(coming, there.as_deref(), today)?;
+        archive.replace(name, text);
+    }
+    Ok(())
 }
 
 fn differs(archive: &Archive, name: &str, place: &std::path::Path) -> bool {
