@@ -298,6 +298,9 @@ pub struct RestoreArgs {
     /// Load the job queue too (jobs may run twice)
     #[arg(long)]
     pub with_queue: bool,
+    /// Put the tenant's client in Authentik back too, its secret included
+    #[arg(long)]
+    pub with_sso: bool,
     /// Allow what is there to be moved aside: repeat the tenant's name
     #[arg(long, value_name = "TENANT")]
     pub yes_overwrite: Option<TenantName>,

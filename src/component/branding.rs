@@ -191,7 +191,8 @@ pub async fn put_back(bench: &Bench, before: &Before) -> Result<()> {
 
 async fn send(bench: &Bench, values: &Value) -> Result<Found> {
     let (args, secrets) = (values.clone(), Value::Null);
-    let answer = bench.python(Program { what: "branding", text: SNIPPET, args, secrets, limit: LIMIT }).await?;
+    let answer =
+        bench.python(Program { what: "branding", text: SNIPPET, args, secrets, limit: LIMIT }).await?;
     serde_json::from_value(answer).context(Kind::Source, format!("site {}: answer on branding", bench.site()))
 }
 

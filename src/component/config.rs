@@ -1,7 +1,7 @@
 //! The component `config`: what a tenant needs to run again besides its data, as a tar of named files.
 //!
 //! Promises stable names (`site/site_config.json`, `site/common_site_config.json`, `compose/…`, `containers/<name>.json`,
-//! `traefik/…`, `dns/…`), the same bytes for the same input, and that each file named as needed is there or listed in `lacks`;
+//! `traefik/…`, `dns/…`, `authentik/…`), the same bytes for the same input, and that each file named as needed is there or listed in `lacks`;
 //! one that is optional and absent is a warning. Where members go at a restore is the caller's to say, with
 //! [`places`] as a proposal; how a `site_config.json` is merged is `component::site`'s.
 //!
@@ -107,10 +107,13 @@ mod tests {
             Item::file("f", root.path().join("link.yml")).through_links(),
             Item::file("g", root.path()),
             Item::file("h", "/dev/zero"),
+            Item::missing("i", "nobody answers"),
+            Item::missing("j", "it has none").optional(),
         ];
         let (archive, _, completion) = taken(dump(items, Value::Null).await.unwrap()).await;
-        assert_eq!(completion.lacks, ["a", "d.json", "e", "g", "h"]);
-        assert_eq!(completion.warnings.len(), 7);
+        assert_eq!(completion.lacks, ["a", "d.json", "e", "g", "h", "i"]);
+        assert_eq!(completion.warnings.len(), 9);
+        assert!(completion.warnings.contains(&"i: nobody answers".to_owned()));
         let names: Vec<&str> = archive.members().map(|(name, _)| name).collect();
         assert_eq!(names, ["d.json", "f"], "what is half is kept, and named");
     }

@@ -20,7 +20,10 @@ use crate::error::{Context, Error, Kind, Result};
 mod given;
 mod issued;
 
-pub use given::{Given, file_of as given_file_of, look as look_given, put as put_given, read as read_given};
+pub use given::{
+    Given, file_of as given_file_of, look as look_given, put as put_given, read as read_given,
+    remove as remove_given,
+};
 pub use issued::{Issued, await_issued, look as look_issued};
 
 /// What a certificate says of itself.

@@ -8,7 +8,7 @@ use super::files::needed;
 use super::{Call, DONE};
 use crate::cli::args::RestoreArgs;
 use crate::cli::render::{Rendered, bytes, seconds, table};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::ops::appliance::Appliance;
 use crate::ops::kit::Kit;
 use crate::ops::restore::{self, Action, Plan, Request, Restored};
@@ -27,9 +27,11 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
         live: args.live,
         only: args.only.clone(),
         with_queue: args.with_queue,
+        with_sso: args.with_sso,
         yes_overwrite: args.yes_overwrite.clone(),
     };
     request.refuse_name_in_use(&appliance.config)?;
+    request.refuse_sso_without_place(&appliance.config)?;
     let opening = restore::open(&appliance, &request.tenant, &request.which, &identities);
     let opened = call.reading(opening).await?;
     let plan = call.reading(restore::plan(&appliance, &request, &opened)).await?;
@@ -42,7 +44,7 @@ pub(super) async fn run(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
     let restored = restore::apply(&appliance, &request, &opened, &plan).await?;
     drop((opened, Arc::new(appliance)));
     call.output.result(&restored);
-    Ok(DONE)
+    Ok(if restored.lacks.is_empty() { DONE } else { Kind::Partial.exit_code() })
 }
 
 /// The plan, before it is applied.
@@ -114,6 +116,9 @@ impl Rendered for Restored {
         }
         for aside in &self.aside {
             text.push_str(&format!("  kept aside: {aside}\n"));
+        }
+        for lack in &self.lacks {
+            text.push_str(&format!("  LACKS {lack}\n"));
         }
         for note in &self.notes {
             text.push_str(&format!("  note: {note}\n"));

@@ -39,6 +39,7 @@ enum Origin {
     File(PathBuf),
     Folder(PathBuf),
     Generated(Member),
+    Missing(String),
 }
 
 impl Item {
@@ -66,6 +67,11 @@ impl Item {
     /// A text as it is.
     pub fn text(name: impl Into<String>, text: impl Into<Bytes>) -> Self {
         Self::new(name, Origin::Generated(Member::generated(text)))
+    }
+
+    /// Something that should be there and could not be had, and why.
+    pub fn missing(name: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::new(name, Origin::Missing(why.into()))
     }
 
     /// Its absence is a warning, not a lack.
@@ -112,6 +118,9 @@ pub(in crate::component) fn collect(items: Vec<Item>) -> Result<Collected> {
             Origin::Generated(member) => collected.archive.insert(&item.name, member.clone())?,
             Origin::File(path) => collected.file(&item, &item.name, path)?,
             Origin::Folder(path) => collected.folder(&item, &item.name, path, 0)?,
+            Origin::Missing(why) => {
+                collected.lack(&item.name, &format!("{}: {why}", item.name), item.optional)
+            }
         }
     }
     let places = Value::Object(std::mem::take(&mut collected.places));
@@ -175,8 +184,13 @@ impl Collected {
 
     fn missing(&mut self, item: &Item, name: &str, path: &Path, e: &std::io::Error) {
         let absent = e.kind() == std::io::ErrorKind::NotFound;
-        self.completion.warnings.push(format!("{}: {e}", path.display()));
-        if !(absent && item.optional) {
+        let why = format!("{}: {e}", path.display());
+        self.lack(name, &why, absent && item.optional);
+    }
+
+    fn lack(&mut self, name: &str, why: &str, optional: bool) {
+        self.completion.warnings.push(why.to_owned());
+        if !optional {
             self.completion.lacks.push(name.to_owned());
         }
     }

@@ -73,7 +73,8 @@ async fn run(bench: &Bench, key: &LoginKey, verb: &str) -> Result<Standing> {
     });
     let args = json!({ "verb": verb, "fields": fields });
     let answer = bench.python(program(args, key.credentials.secret.expose_secret())).await?;
-    Standing::deserialize(&answer).context(Kind::Source, format!("site {}: answer on its login key", bench.site()))
+    Standing::deserialize(&answer)
+        .context(Kind::Source, format!("site {}: answer on its login key", bench.site()))
 }
 
 fn program(args: Value, secret: &str) -> Program<'static> {

@@ -74,13 +74,16 @@ pub fn file_of(dynamic: &Path, domain: &str) -> PathBuf {
     dynamic.join(format!("{domain}.yml"))
 }
 
-/// Returns what Traefik has of a domain; none where there is no such file.
+/// Returns what Lifeboat handed to Traefik for a domain; none where there is no such file, or another's.
 pub fn look(dynamic: &Path, domain: &str) -> Result<Option<Given>> {
     let path = file_of(dynamic, domain);
     let yaml = match text(&path) {
         Err(e) if e.kind() == Kind::NotFound => return Ok(None),
         other => other?,
     };
+    if !is_ours(&yaml) {
+        return Ok(None);
+    }
     let lines: Vec<&str> = yaml.lines().map(str::trim).collect();
     let pem = lines.join("\n");
     let at = |e: Error| e.in_context(path.display());
@@ -108,8 +111,14 @@ fn block(lines: &[&str], word: &str) -> String {
 }
 
 /// Puts a pair where Traefik reads it, as one file that is old or new at every moment. From a blocking thread.
+///
+/// [`Kind::Conflict`] where a file that Lifeboat did not write stands there.
 pub fn put(dynamic: &Path, domain: &str, given: &Given) -> Result<()> {
     let path = file_of(dynamic, domain);
+    if path.exists() && !is_ours(&text(&path)?) {
+        let what = format!("{} is there, and Lifeboat did not write it", path.display());
+        return Err(Error::new(Kind::Conflict, what).hint("give that file another name"));
+    }
     let what = || format!("cannot write {}", path.display());
     let mut temp =
         tempfile::Builder::new().prefix(OWN_PREFIX).tempfile_in(dynamic).context(Kind::Io, what())?;
@@ -125,13 +134,30 @@ pub fn put(dynamic: &Path, domain: &str, given: &Given) -> Result<()> {
     File::open(dynamic).and_then(|f| f.sync_all()).context(Kind::Io, what())
 }
 
+/// Removes such a file; one that is not there is no error, one that Lifeboat did not write stays. From a blocking thread.
+pub fn remove(path: &Path) -> Result<()> {
+    match text(path) {
+        Err(e) if e.kind() == Kind::NotFound => Ok(()),
+        Err(e) => Err(e),
+        Ok(yaml) if !is_ours(&yaml) => Ok(()),
+        Ok(_) => fs::remove_file(path).context(Kind::Io, format!("cannot remove {}", path.display())),
+    }
+}
+
+fn is_ours(yaml: &str) -> bool {
+    yaml.lines().next().is_some_and(|line| line.ends_with(OURS))
+}
+
+/// How the first line of each such file ends.
+const OURS: &str = "put here by lifeboat and replaced as a whole.";
+
 fn yaml(domain: &str, given: &Given) -> String {
     // A private key that stands in the certificate's file too must not be written where a certificate is expected.
     let all: Vec<&str> = given.pem.lines().map(str::trim).collect();
     let key: Vec<&str> = given.key.expose_secret().lines().map(str::trim).collect();
     let indented = |pem: String| pem.lines().map(|l| format!("        {l}\n")).collect::<String>();
     format!(
-        "# Certificate and key of {domain}, put here by lifeboat and replaced as a whole.\ntls:\n  certificates:\n    - certFile: |\n{}      keyFile: |\n{}",
+        "# Certificate and key of {domain}, {OURS}\ntls:\n  certificates:\n    - certFile: |\n{}      keyFile: |\n{}",
         indented(block(&all, "CERTIFICATE")),
         indented(block(&key, "PRIVATE KEY")),
     )
@@ -164,6 +190,24 @@ mod tests {
         put(to.path(), "a.example", &renewed).unwrap();
         assert_eq!(look(to.path(), "a.example").unwrap(), Some(renewed));
         assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_wrote_is_neither_replaced_nor_removed() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(from.path(), "a.example", &Authority::new().issue(&["a.example"], day(0), day(90)));
+        let given = read(from.path(), "a.example", day(1)).unwrap();
+        let path = file_of(to.path(), "a.example");
+        fs::write(&path, "http: {}\n").unwrap();
+        assert!(look(to.path(), "a.example").unwrap().is_none());
+        assert_eq!(put(to.path(), "a.example", &given).unwrap_err().kind(), Kind::Conflict);
+        remove(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "http: {}\n");
+        fs::remove_file(&path).unwrap();
+        remove(&path).unwrap();
+        put(to.path(), "a.example", &given).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

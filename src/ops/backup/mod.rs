@@ -10,6 +10,7 @@ mod lease;
 mod locks;
 mod outcome;
 mod sources;
+pub mod sso;
 
 use std::time::Instant;
 

@@ -17,7 +17,7 @@ use crate::ops::site::Site;
 use crate::repo::writer::SegmentKey;
 
 use super::begin::Night;
-use super::containers;
+use super::{containers, sso};
 
 /// What earlier attempts of the same component found out.
 #[derive(Debug, Default)]
@@ -212,6 +212,7 @@ async fn config_of(night: &Night<'_>) -> Result<Dumping> {
     for note in &notes {
         night.appliance.around.monitor.note(note);
     }
+    items.extend(sso::item(night.appliance.config.machine.platform.as_ref(), tenant).await);
     let dump = config::dump(items, serde_json::json!({ "notes": notes })).await?;
     let envelope = match site {
         Ok(site) => Envelope { apps, ..site.envelope() },

@@ -5,8 +5,11 @@
 //! Owns the order of the steps. What a step does lies in its own file.
 
 pub mod admin;
+pub mod branding;
+pub mod certs;
 pub mod compose;
 pub mod deprovision;
+pub mod dns;
 pub mod job;
 pub mod journal;
 pub mod names;
@@ -16,6 +19,7 @@ pub mod secrets;
 pub mod services;
 pub mod setup;
 pub mod site;
+pub mod sso;
 pub mod step;
 pub mod verify;
 
@@ -36,8 +40,12 @@ pub fn steps() -> Vec<Box<dyn Step>> {
         Box::new(secrets::Secrets),
         Box::new(services::Services),
         Box::new(site::Site),
+        Box::new(dns::DnsStep),
+        Box::new(certs::CertsStep),
         Box::new(admin::Admin),
         Box::new(setup::Setup),
+        Box::new(branding::BrandingStep),
+        Box::new(sso::SsoStep),
         Box::new(verify::Verify),
     ]
 }

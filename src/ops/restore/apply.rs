@@ -41,6 +41,7 @@ pub(super) struct Work<'a> {
     pub lent: Option<(Server, Lent)>,
     pub aside: Vec<String>,
     pub notes: Vec<String>,
+    pub lacks: Vec<String>,
     /// Held while something takes its place, which an interruption must not cut in two.
     pub unbroken: Arc<Mutex<()>>,
     /// Containers that this run stopped and has not started again.
@@ -64,6 +65,7 @@ impl<'a> Work<'a> {
             lent: None,
             aside: Vec::new(),
             notes: Vec::new(),
+            lacks: Vec::new(),
             unbroken: Arc::default(),
             stopped: Vec::new(),
             components: Vec::new(),
@@ -290,6 +292,7 @@ impl<'a> Work<'a> {
             made: self.made.names(),
             aside: self.aside,
             muted: self.request.into.is_some() && !self.request.live,
+            lacks: self.lacks,
             notes: self.notes,
             seconds: took.as_secs_f64(),
         }

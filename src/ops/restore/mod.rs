@@ -12,6 +12,7 @@ mod naming;
 mod plan;
 mod queues;
 mod settings;
+mod sso;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,6 +48,8 @@ pub struct Request {
     pub only: Vec<ComponentName>,
     /// Load the job queue, whose jobs may run twice.
     pub with_queue: bool,
+    /// Put the tenant's client in Authentik back, which others may have changed since.
+    pub with_sso: bool,
     /// The tenant whose data may be moved aside, typed by the operator.
     pub yes_overwrite: Option<TenantName>,
 }
@@ -55,6 +58,20 @@ impl Request {
     /// Returns the name under which the tenant comes back.
     pub fn target(&self) -> &TenantName {
         self.into.as_ref().unwrap_or(&self.tenant)
+    }
+
+    /// Fails with [`Kind::Usage`] where the client in Authentik is asked for and cannot be put back.
+    pub fn refuse_sso_without_place(&self, config: &Config) -> Result<()> {
+        let what = if !self.with_sso {
+            return Ok(());
+        } else if self.into.is_some() {
+            "--with-sso is not for another name: the client in Authentik is that of the tenant itself"
+        } else if config.machine.platform.as_ref().is_none_or(|p| p.sso.is_none()) {
+            "--with-sso needs [platform.sso] in lifeboat.toml: where Authentik is, and its token"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Usage, what))
     }
 
     /// Fails with [`Kind::Usage`] where the other name is not one of its own.
@@ -106,6 +123,8 @@ pub struct Restored {
     pub made: Vec<String>,
     /// Whether mail, scheduler and integrations were switched off.
     pub muted: bool,
+    /// What was asked for besides and could not be done; the rest is whole.
+    pub lacks: Vec<String>,
     /// What an operator should know.
     pub notes: Vec<String>,
     /// How long it took.

@@ -33,6 +33,9 @@ pub(super) async fn restore(
         let acme = Acme { name, path, domains: envelope.domains.clone() };
         put_acme(work, &archive, acme).await?;
     }
+    if component == ComponentName::Config {
+        super::sso::put_back(work, &archive).await;
+    }
     let n = put(work, archive, places).await?;
     Ok(format!("{n} files put back, the others are as recorded"))
 }
