@@ -158,11 +158,11 @@ mod tests {
     fn of_several_certificates_the_one_that_lasts_longest_counts_wildcards_too() {
         let authority = Authority::new();
         let (old, new) = (
-            authority.issue(&["a.example"], day(-60), day(30)),
-            authority.issue(&["*.example"], day(0), day(90)),
+            authority.issue(&["erp.a.example"], day(-60), day(30)),
+            authority.issue(&["*.a.example"], day(0), day(90)),
         );
-        let found =
-            of_bytes(acme(&[&old.chain, &new.chain]).as_bytes(), Some("le"), "a.example", day(1)).unwrap();
+        let found = of_bytes(acme(&[&old.chain, &new.chain]).as_bytes(), Some("le"), "erp.a.example", day(1))
+            .unwrap();
         let Issued::Serves(chain) = found else { panic!("{found:?}") };
         assert_eq!(chain.leaf.not_after, day(90));
     }
