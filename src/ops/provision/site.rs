@@ -168,6 +168,7 @@ async fn from_snapshot(job: &Job, which: &Which) -> Result<()> {
         live: true,
         only: vec![ComponentName::Database, ComponentName::Files],
         with_queue: false,
+        with_sso: false,
         // What a run that was killed had loaded; nothing else can be there behind the journal's intent.
         yes_overwrite: Some(name.clone()),
     };
