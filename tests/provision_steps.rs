@@ -105,6 +105,7 @@ fn a_tenant_is_made_whole_a_second_call_changes_nothing_and_it_is_removed_behind
     let planned = bed.host.run(&["provision", &bed.tenant, "--dry-run"]).expect(0);
     assert!(planned.out.contains("secrets") && planned.out.contains("[database]"), "{}", planned.out);
     assert!(left_behind(&bed.tenant).is_empty(), "a plan made something");
+    assert_eq!(bed.host.path("state/provision").read_dir().unwrap().count(), 0, "a plan left a journal");
 
     let made = bed.host.run(&["provision", &bed.tenant, &bed.domain(), "--json"]).expect(0);
     assert!(made.out.contains("\"verified\":true"), "{}", made.out);

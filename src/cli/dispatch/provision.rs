@@ -26,7 +26,12 @@ pub(super) async fn run(call: &Call<'_>, args: &ProvisionArgs) -> Result<u8> {
         job.identities = Some(super::files::needed(&args.identity)?);
     }
     if args.dry_run {
-        return dry_run(call, &steps, &job, &chosen).await;
+        let code = dry_run(call, &steps, &job, &chosen).await;
+        // A look leaves nothing behind, not even an empty journal.
+        if job.journal.run().is_none() {
+            job.journal.remove()?;
+        }
+        return code;
     }
     if args.rollback {
         provision::run::roll_back(&steps, &job).await?;

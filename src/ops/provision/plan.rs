@@ -214,3 +214,61 @@ fn quoted(text: &str) -> String {
 fn path(path: &Path) -> String {
     quoted(&path.to_string_lossy())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{SourceFile, Surroundings};
+
+    const HOST: &str = "host = \"h1\"\n[store]\nurl = \"file:///srv/lifeboat\"\n[platform]\nprojects_dir = \"/srv/erp\"\n\
+        [platform.images]\napp = \"a\"\nmariadb = \"m\"\nredis = \"r\"\n\
+        [platform.proxy]\nnetwork = \"proxy\"\nresolver = \"le\"\nacme_file = \"/srv/acme.json\"\n";
+
+    fn config(tenants: &[(&str, &str)]) -> Config {
+        let mut files = vec![SourceFile::new("lifeboat.toml", HOST)];
+        files.extend(
+            tenants.iter().map(|(name, text)| SourceFile::new(format!("tenants/{name}.toml"), *text)),
+        );
+        let around = Surroundings { hostname: "h1".into(), zone: jiff::tz::TimeZone::UTC };
+        Config::from_files(Path::new("/etc/lifeboat"), &files, &around).unwrap()
+    }
+
+    fn ordered(config: &Config, domain: Option<&str>, there: Option<&str>) -> Result<Order> {
+        order(config, &"acme".parse().unwrap(), domain, there, None).map(|(_, order)| order)
+    }
+
+    #[test]
+    fn a_new_tenants_file_protects_all_components_and_is_complete_the_second_time() {
+        let first = ordered(&config(&[]), Some("acme.example"), None).unwrap();
+        let text = first.file_text.unwrap();
+        assert!(first.tenant.components().iter().all(|(_, part)| *part == Part::On(())), "{text}");
+        assert_eq!(first.tenant.site, "acme.example");
+        assert_eq!(first.tenant.roles.len(), 6);
+        let second = ordered(&config(&[("acme", &text)]), None, Some(&text)).unwrap();
+        assert_eq!(second.file_text, None);
+    }
+
+    #[test]
+    fn what_an_operator_wrote_stays_and_what_lacks_is_added_behind_it() {
+        let own = "# mine\ndomain = \"acme.example\"\n[certs]\nskip = \"elsewhere\"\n[size]\nworkers = 2\n";
+        let order = ordered(&config(&[("acme", own)]), None, Some(own)).unwrap();
+        let text = order.file_text.unwrap();
+        assert!(
+            text.starts_with(own) && text.contains("[database]") && !text.contains("acme_file"),
+            "{text}"
+        );
+        assert_eq!(order.tenant.roles[&crate::config::Role::Frontend], ["acme-frontend", "acme-frontend-2"]);
+    }
+
+    #[test]
+    fn a_tenant_of_somebody_else_or_of_another_domain_is_refused() {
+        let foreign = "site = \"x\"\n";
+        let refused =
+            ordered(&config(&[("acme", foreign)]), Some("acme.example"), Some(foreign)).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Conflict);
+        let own = "domain = \"acme.example\"\n";
+        let moved = ordered(&config(&[("acme", own)]), Some("other.example"), Some(own)).unwrap_err();
+        assert_eq!(moved.kind(), Kind::Conflict);
+        assert_eq!(ordered(&config(&[]), None, None).unwrap_err().kind(), Kind::Usage);
+    }
+}
