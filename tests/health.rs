@@ -6,6 +6,8 @@
 
 mod support;
 
+#[path = "health/app.rs"]
+mod app;
 #[path = "health/cli.rs"]
 mod cli;
 #[path = "health/crowd.rs"]
@@ -40,13 +42,19 @@ impl Named {
     #[track_caller]
     fn in_report(&self, fault: &str, report: &Report) {
         let all = report.host.iter().chain(report.tenants.iter().flat_map(|t| &t.checks));
-        let found: Vec<&Check> = all.filter(|c| c.area == self.area && c.name == self.check).collect();
+        self.in_checks(fault, &all.cloned().collect::<Vec<_>>());
+    }
+
+    /// The same in the checks of one tenant.
+    #[track_caller]
+    fn in_checks(&self, fault: &str, all: &[Check]) {
+        let found: Vec<&Check> = all.iter().filter(|c| c.area == self.area && c.name == self.check).collect();
         let right = found.iter().any(|c| {
             c.state == self.state
                 && self.says.iter().all(|word| c.reason.contains(word))
                 && c.advice.is_some()
         });
-        let troubles = scene::troubles(report);
+        let troubles: Vec<&Check> = all.iter().filter(|c| c.state != State::Ok).collect();
         assert!(
             right,
             "{fault}: {:?} {} {:?}\nfound {found:#?}\nall troubles: {troubles:#?}",
@@ -68,4 +76,9 @@ async fn each_fault_is_named_with_its_cause_and_a_healthy_tenant_raises_no_alarm
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_tenants_of_which_five_are_dead_do_not_wait_for_one_another() {
     crowd::look().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_users_and_jobs_see_is_named_too() {
+    app::all().await;
 }

@@ -20,6 +20,17 @@ pub struct Entries {
     pub shared: Vec<String>,
 }
 
+impl Entries {
+    /// Returns the chains of the certificates, in PEM; those that are not are left out.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        use base64::Engine;
+        let states = self.json.as_object().into_iter().flat_map(|o| o.values());
+        let all = states.filter_map(|s| s["Certificates"].as_array()).flatten();
+        let decode = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).ok();
+        all.filter_map(|c| decode(c["certificate"].as_str()?)).collect()
+    }
+}
+
 fn domains_of(certificate: &Value) -> Vec<String> {
     let domain = &certificate["domain"];
     let sans = domain["sans"].as_array().into_iter().flatten();

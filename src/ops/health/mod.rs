@@ -9,6 +9,7 @@ mod backups;
 mod containers;
 mod database;
 mod host;
+mod outside;
 mod pace;
 mod redis;
 mod report;
@@ -113,6 +114,7 @@ async fn of_tenant(round: &Round<'_>, tenant: &Tenant) -> TenantHealth {
         round.asked(Area::RedisCache, redis::look(round, &subject, Area::RedisCache)),
         round.asked(Area::RedisQueue, redis::look(round, &subject, Area::RedisQueue)),
         round.asked(Area::Application, application::look(round, &subject)),
+        round.asked(Area::Outside, outside::look(round, &subject)),
         round.asked(Area::Backups, backups::look(round, &subject)),
     ];
     let checks = join_all(looks).await.into_iter().flatten();
