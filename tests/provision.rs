@@ -1,6 +1,10 @@
 //! `lifeboat provision` with the real binary on real containers, a real name server and the doubles: all ten steps; a second
 //! run that changes nothing; kills at every boundary and in random moments; a rollback that leaves nothing; sizes.
-#![allow(clippy::unwrap_used, reason = "a test may panic, in the functions it calls too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic and print its seed, in the functions it calls too"
+)]
 
 mod support;
 

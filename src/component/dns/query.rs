@@ -196,8 +196,10 @@ fn bytes_of(question: &Message) -> std::io::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    type Reply = fn(&[u8]) -> Option<Message>;
+
     /// Answers one datagram after the other by what a function makes of it; none sends nothing.
-    async fn server(replies: Vec<fn(&[u8]) -> Option<Message>>) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    async fn server(replies: Vec<Reply>) -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let task = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! Step `certs`: a certificate for the tenant's domain, issued through Traefik or given as files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,8 +48,9 @@ fn way(order: &Order) -> Result<Way, String> {
 }
 
 /// Reads what is given and what Traefik has of it.
-async fn given(job: &Job, from: &PathBuf, dynamic: &PathBuf) -> Result<(Given, Option<Given>)> {
-    let (from, dynamic, domain, now) = (from.clone(), dynamic.clone(), job.order.domain.clone(), job.now());
+async fn given(job: &Job, from: &Path, dynamic: &Path) -> Result<(Given, Option<Given>)> {
+    let (from, dynamic, domain, now) =
+        (from.to_owned(), dynamic.to_owned(), job.order.domain.clone(), job.now());
     let look = move || Ok((tls::read_given(&from, &domain, now)?, tls::look_given(&dynamic, &domain)?));
     tokio::task::spawn_blocking(look).await.context(Kind::Bug, "look at certificates")?
 }

@@ -1,6 +1,6 @@
 //! Step `dns`: the tenant's name in the platform's zone, and the server that answers it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -113,7 +113,7 @@ impl Step for DnsStep {
         job.unmake(StepName::Dns, |thing| {
             let (place, host) = (place.clone(), host.clone());
             async move {
-                let made_zone = thing.kind == ZONE && PathBuf::from(&thing.name) == place.file()?;
+                let made_zone = thing.kind == ZONE && place.file()? == *Path::new(&thing.name);
                 place.remove(&host, made_zone, today).await.map(|_| ())
             }
         })
