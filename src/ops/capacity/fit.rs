@@ -125,7 +125,8 @@ pub(super) fn class(tenant: &TenantUse) -> &'static str {
     reason = "not negative, and floored on purpose"
 )]
 fn whole(n: f64) -> u64 {
-    n as u64
+    // 5.8 / 0.2 is a little less than 29.
+    (n + 1e-6) as u64
 }
 
 #[cfg(test)]
