@@ -26,11 +26,10 @@ pub struct SiteAccount {
 pub async fn prove_readable(server: &Server, database: &str, account: &SiteAccount) -> Result<()> {
     let denied =
         || Error::new(Kind::Denied, format!("account {} may not read database `{database}`", account.user));
-    match preflight::facts(&account.on(server), database).await {
-        Ok(facts) if facts.lacking_rights.iter().all(|right| right != "SELECT") => Ok(()),
+    match preflight::seen(&account.on(server), database).await {
+        Ok(Some(facts)) if facts.lacking_rights.iter().all(|right| right != "SELECT") => Ok(()),
         // Without any right on it, the account does not see that it is there.
         Ok(_) => Err(denied()),
-        Err(e) if e.kind() == Kind::Source => Err(denied()),
         Err(e) if e.kind() == Kind::Denied && known_by_hash(server, account, Some(database)).await => Ok(()),
         Err(e) if e.kind() == Kind::Denied => Err(denied()),
         Err(e) => Err(e),

@@ -100,6 +100,14 @@ impl std::fmt::Display for Orphan {
 
 /// Asks what the server is; fails with [`Kind::Source`] where it has no such database.
 pub(super) async fn facts(server: &Server, database: &str) -> Result<Facts> {
+    seen(server, database).await?.ok_or_else(|| {
+        Error::new(Kind::Source, format!("{server} has no database `{database}` that it may see"))
+            .hint("db_name in the site's site_config.json names it")
+    })
+}
+
+/// The same; nothing where the user sees no such database.
+pub(super) async fn seen(server: &Server, database: &str) -> Result<Option<Facts>> {
     let names: Vec<String> = OPTIONS.iter().map(|o| literal(o)).collect();
     let db = literal(database);
     let sql = format!(
@@ -129,15 +137,11 @@ pub(super) async fn facts(server: &Server, database: &str) -> Result<Facts> {
         }
     }
     if !known {
-        return Err(Error::new(
-            Kind::Source,
-            format!("{server} has no database `{database}` that it may see"),
-        )
-        .hint("db_name in the site's site_config.json names it"));
+        return Ok(None);
     }
     let needed = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"];
     facts.lacking_rights = needed.iter().filter(|r| !rights.contains(**r)).map(|r| (*r).to_owned()).collect();
-    Ok(facts)
+    Ok(Some(facts))
 }
 
 /// Asks what the database holds.
