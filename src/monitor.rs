@@ -16,6 +16,8 @@ pub enum Counter {
     SourceBytes,
     /// Bytes of chunks that were not known.
     NewBytes,
+    /// Bytes of such chunks, compressed.
+    CompressedBytes,
     /// Bytes of objects sent to the store.
     StoredBytes,
     /// Packs sent to the store.

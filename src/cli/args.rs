@@ -97,6 +97,9 @@ pub enum Verb {
     /// Pause a tenant's backups until a date, with a reason
     #[command(after_help = after!("  lifeboat hold byrne --until 2026-12-01 --reason 'moving servers'\n  lifeboat hold byrne --release"))]
     Hold(HoldArgs),
+    /// Take what looked wrong in the newest backup for right (on the host that made it): later nights are held against it
+    #[command(after_help = after!("  lifeboat accept byrne --reason 'orders before 2020 were archived'"))]
+    Accept(AcceptArgs),
     /// Forget the snapshots that the policy does not keep, and remove what nothing needs any more
     #[command(after_help = after!("  lifeboat prune --dry-run\n  lifeboat prune byrne --yes\n  lifeboat prune byrne --forget 20261123t020000z-1a2b3c4d\n\nSnapshots go now; their packs go in a later run, after a backup has seen that they are void."))]
     Prune(PruneArgs),
@@ -274,6 +277,16 @@ pub struct HoldArgs {
     /// End the hold
     #[arg(long, conflicts_with_all = ["until", "reason"])]
     pub release: bool,
+}
+
+/// Options of `accept`.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// Why it is right
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// Options of `restore`.

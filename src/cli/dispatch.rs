@@ -57,6 +57,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Erase(args) => erase::run(&call, args).await,
         Verb::Pin(args) => prune::pin(&call, args).await,
         Verb::Hold(args) => write::hold(&call, args).await,
+        Verb::Accept(args) => write::accept(&call, args).await,
         Verb::Restore(args) => write::restore(&call, args).await,
         Verb::Drill(args) => write::drill(&call, args).await,
         Verb::Status(args) => call.reading(read::status(&call, args)).await,

@@ -73,7 +73,11 @@ impl Monitor for Terminal {
             }
             Counter::StoredBytes => seen.stored_bytes += n,
             Counter::FetchedBytes => seen.fetched_bytes += n,
-            Counter::NewBytes | Counter::StoredPacks | Counter::Files | Counter::RenewedLocks => return,
+            Counter::NewBytes
+            | Counter::CompressedBytes
+            | Counter::StoredPacks
+            | Counter::Files
+            | Counter::RenewedLocks => return,
         }
         let mut text = bytes(seen.moved_bytes);
         if seen.stored_bytes > 0 {

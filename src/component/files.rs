@@ -21,6 +21,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::monitor::SharedMonitor;
 
 pub(super) mod beneath;
+mod census;
 mod content;
 mod dump;
 mod exclude;
@@ -34,6 +35,7 @@ mod staging;
 mod swap;
 mod tree;
 
+pub use census::{Census, Drift};
 pub use content::OWN_SEGMENT_BYTES;
 pub use exclude::{Excludes, OWN_PREFIX};
 pub use extract::{Content, Extraction};
@@ -133,14 +135,19 @@ impl Record {
     }
 }
 
-/// The index that the next backup may rely on once this one is committed.
+/// The index that the next backup may rely on once this one is committed, and what the files held.
 #[derive(Debug, Clone, Default)]
-pub struct NextIndex(Arc<OnceLock<FileIndex>>);
+pub struct NextIndex(Arc<OnceLock<(FileIndex, Census)>>);
 
 impl NextIndex {
-    /// Returns it, if the dump ended well.
+    /// Returns the index, if the dump ended well.
     pub fn get(&self) -> Option<&FileIndex> {
-        self.0.get()
+        self.0.get().map(|(index, _)| index)
+    }
+
+    /// Returns what the files held, if the dump ended well.
+    pub fn census(&self) -> Option<&Census> {
+        self.0.get().map(|(_, census)| census)
     }
 }
 
@@ -159,9 +166,9 @@ pub fn dump(
     let next = NextIndex::default();
     let slot = next.clone();
     let walking = tokio::task::spawn_blocking(move || {
-        let (completion, index) = dump::Walk::new(pieces, options, index, knows, monitor)?.run(&root)?;
+        let (completion, seen) = dump::Walk::new(pieces, options, index, knows, monitor)?.run(&root)?;
         // Nobody else holds the slot to write to it.
-        let _already_set = slot.0.set(index);
+        let _already_set = slot.0.set(seen);
         Ok(completion)
     });
     let completion = async move { walking.await.context(Kind::Bug, "files task")? };

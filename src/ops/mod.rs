@@ -2,6 +2,7 @@
 //!
 //! Here the repository and the components meet. Verbs return values and report progress to a monitor; they never print.
 
+pub mod anomaly;
 pub mod appliance;
 pub mod backup;
 pub mod benchmark;

@@ -49,6 +49,8 @@ pub struct SnapshotLine {
     pub trigger: Trigger,
     /// Whether all its components are whole.
     pub whole: bool,
+    /// Whether something in it looked wrong beside the nights before.
+    pub suspicious: bool,
     /// Components that are not whole, with their state.
     pub not_whole: Vec<(ComponentName, State)>,
     /// Bytes it newly stored.
@@ -178,6 +180,7 @@ fn line(c: &Committed, drills: &[DrillOutcome]) -> SnapshotLine {
         host: r.host.clone(),
         trigger: r.trigger,
         whole: r.is_whole(),
+        suspicious: r.is_suspicious(),
         not_whole: r
             .components
             .iter()

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, counted};
 use crate::id::{Sha256, SnapshotId, TenantName};
+use crate::ops::anomaly;
 use crate::ops::appliance::Appliance;
 use crate::ops::backup::{Attempt, last_attempt};
 use crate::ops::check::verified::{Memory, Verified};
@@ -44,6 +45,8 @@ pub enum About {
     Proof,
     /// Receipts, certificates and packs in the store.
     Stored,
+    /// What the newest snapshot holds beside the nights before.
+    Content,
     /// The second store.
     Copy,
     /// The last prune.
@@ -206,6 +209,10 @@ pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp
             counted(harmed.len(), "pack")
         );
         status.blame(Light::Red, About::Stored, what);
+    }
+    let newest = history.snapshots.last().map(|c| &c.receipt);
+    if let Some(what) = anomaly::of_newest(&appliance.state, &status.tenant, newest)? {
+        status.blame(Light::Red, About::Content, what);
     }
     if appliance.config.machine.copy.is_some() {
         judge_copy(&mut status, now, rpo);

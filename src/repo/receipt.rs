@@ -64,6 +64,9 @@ pub struct ComponentState {
     /// Why it failed: a word of the error table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What makes it look wrong beside the nights before, each a word; nothing where it looks as usual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<String>,
 }
 
 /// A receipt, as `<snapshot>.json` holds it.
@@ -129,6 +132,11 @@ impl Receipt {
     /// Tells whether all its components are whole.
     pub fn is_whole(&self) -> bool {
         !self.components.is_empty() && self.components.iter().all(|c| c.state == State::Whole)
+    }
+
+    /// Tells whether something in it looks wrong beside the nights before.
+    pub fn is_suspicious(&self) -> bool {
+        self.components.iter().any(|c| !c.anomalies.is_empty())
     }
 
     /// Returns the state of a component; none where it was not part of the snapshot.

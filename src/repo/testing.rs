@@ -258,6 +258,7 @@ impl House {
                 component: ComponentName::Database,
                 state: State::Whole,
                 reason: None,
+                anomalies: Vec::new(),
             }],
         }
     }

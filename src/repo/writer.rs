@@ -55,7 +55,7 @@ pub struct WriterOptions {
     pub barred: Barred,
     /// Forget all that the cache knows of chunks: everything is written anew.
     pub fresh: bool,
-    /// Who hears of it. The writer counts `SourceBytes`, `NewBytes`, `StoredBytes` and `StoredPacks`.
+    /// Who hears of it. The writer counts `SourceBytes`, `NewBytes`, `CompressedBytes`, `StoredBytes` and `StoredPacks`.
     pub monitor: SharedMonitor,
 }
 

@@ -16,6 +16,7 @@ use super::desk::Desk;
 use crate::config::{Config, StoreAddress};
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::anomaly::Nights;
 use crate::ops::backup::locked_until;
 use crate::ops::state::State;
 use crate::ops::{copy, damaged, prune, tampered};
@@ -87,6 +88,10 @@ fn of_tenant(state: &State, tenant: &TenantName) -> Result<TenantFacts> {
     let damaged = damaged::remembered(state, tenant)?.len() as u64;
     if damaged > 0 {
         anomalies.insert("damaged", damaged);
+    }
+    let suspicious = Nights::load(state, tenant)?.suspects().len() as u64;
+    if suspicious > 0 {
+        anomalies.insert("suspicious", suspicious);
     }
     Ok(TenantFacts {
         locked_until: locked_until(state, tenant)?,

@@ -89,7 +89,10 @@ impl Runs {
     /// Returns the last good backup, as far as a clock that may have been wrong is believed at `now`.
     pub fn newest_whole(&self, tenant: &TenantName, now: Timestamp) -> Option<&Run> {
         let believed = |run: &&Run| run.started.is_some_and(|t| is_believed(t, now));
-        self.of(tenant, JobKind::Backup).rev().filter(|run| run.outcome == Some(Outcome::Good)).find(believed)
+        self.of(tenant, JobKind::Backup)
+            .rev()
+            .filter(|run| run.outcome.is_some_and(Outcome::is_whole))
+            .find(believed)
     }
 
     /// Returns when this kind of work was first planned for a tenant.

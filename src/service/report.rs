@@ -18,6 +18,9 @@ use crate::ops::drill::report::{Outcome, Report};
 pub struct JobReport {
     /// What lacks, for people; a report with it is partial.
     pub lacks: Option<String>,
+    /// What looks wrong in a backup beside the nights before, for people; a report with it is suspicious.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<String>,
     /// What a drill found wrong, for people; a report with it is a failed run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
@@ -106,6 +109,7 @@ impl JobReport {
         });
         JobReport {
             lacks: (!backed.whole).then(|| lacks.join("; ")),
+            suspicion: backed.suspicion(),
             snapshot: Some(backed.snapshot.clone()),
             added_bytes: Some(backed.added_bytes),
             stored_bytes: Some(backed.needed_bytes),

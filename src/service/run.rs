@@ -59,6 +59,8 @@ pub enum Outcome {
     Good,
     /// Some components are whole, others failed.
     Partial,
+    /// All of it was done, and something in it looks wrong beside the nights before.
+    Suspicious,
     /// It failed.
     Failed,
     /// The service ended during it.
@@ -73,9 +75,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Outcome; 7] = [
+    pub const ALL: [Outcome; 8] = [
         Outcome::Good,
         Outcome::Partial,
+        Outcome::Suspicious,
         Outcome::Failed,
         Outcome::Interrupted,
         Outcome::Missed,
@@ -88,12 +91,18 @@ impl Outcome {
         match self {
             Outcome::Good => "good",
             Outcome::Partial => "partial",
+            Outcome::Suspicious => "suspicious",
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
             Outcome::Missed => "missed",
             Outcome::NotRun => "not-run",
             Outcome::Held => "held",
         }
+    }
+
+    /// Tells whether all of it was done.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Outcome::Good | Outcome::Suspicious)
     }
 
     /// Tells whether somebody must be told.
@@ -167,14 +176,19 @@ impl Run {
     pub fn concluded(mut self, now: Timestamp, result: crate::error::Result<JobReport>) -> Self {
         match result {
             Ok(report) => {
-                let (fault, lacks) = (report.fault.clone(), report.lacks.clone());
+                let (fault, lacks, suspicion) =
+                    (report.fault.clone(), report.lacks.clone(), report.suspicion.clone());
                 self.report = report;
                 if fault.is_some() {
                     self.error = Some(Kind::CheckFailed.word().to_owned());
                     return self.ended(now, Outcome::Failed, fault);
                 }
-                let outcome = if lacks.is_some() { Outcome::Partial } else { Outcome::Good };
-                self.ended(now, outcome, lacks)
+                let outcome = match (&lacks, &suspicion) {
+                    (Some(_), _) => Outcome::Partial,
+                    (None, Some(_)) => Outcome::Suspicious,
+                    (None, None) => Outcome::Good,
+                };
+                self.ended(now, outcome, lacks.or(suspicion))
             }
             Err(error) => {
                 self.error = Some(error.kind().word().to_owned());

@@ -107,7 +107,9 @@ impl Rendered for TenantSnapshots {
                 .to_vec(),
         ];
         for s in &self.snapshots {
-            let state = if s.whole {
+            let state = if s.whole && s.suspicious {
+                "whole, SUSPICIOUS".to_owned()
+            } else if s.whole {
                 "whole".to_owned()
             } else {
                 let parts: Vec<String> = s.not_whole.iter().map(|(c, _)| c.to_string()).collect();

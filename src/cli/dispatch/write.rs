@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::{Call, DONE};
-use crate::cli::args::{BackupArgs, DrillArgs, HoldArgs, RestoreArgs};
+use crate::cli::args::{AcceptArgs, BackupArgs, DrillArgs, HoldArgs, RestoreArgs};
 use crate::cli::render::{Rendered, bytes, seconds, table};
 use crate::error::{Error, Kind, Result, counted};
 use crate::id::{ComponentName, TenantName};
+use crate::ops::anomaly::{self, Accepted};
 use crate::ops::backup::{self, Backed, ComponentState, Request};
 use crate::ops::hold::{self, Held};
 use crate::repo::receipt::Trigger;
@@ -71,7 +72,11 @@ pub(super) async fn backup(call: &Call<'_>, args: &BackupArgs) -> Result<u8> {
         let code = match backup::backup(&appliance, &request).await {
             Ok(backed) => {
                 call.output.result(&backed);
-                if backed.whole { DONE } else { Kind::Partial.exit_code() }
+                match (backed.whole, backed.suspicion()) {
+                    (false, _) => Kind::Partial.exit_code(),
+                    (true, Some(_)) => Kind::CheckFailed.exit_code(),
+                    (true, None) => DONE,
+                }
             }
             // With one tenant named, its error is the command's; among several, the others go on.
             Err(e) if args.tenants.len() == 1 || e.kind() == Kind::Interrupted => return Err(e),
@@ -140,6 +145,10 @@ impl Rendered for Backed {
                 ComponentState::NotConfigured => "not configured",
             };
             let mut why = c.reason.clone().unwrap_or_default();
+            if !c.anomalies.is_empty() {
+                let said: Vec<String> = c.anomalies.iter().map(ToString::to_string).collect();
+                why = format!("SUSPICIOUS: {}", said.join("; "));
+            }
             if !c.lacks.is_empty() {
                 why = c.lacks.join(", ");
             }
@@ -147,6 +156,12 @@ impl Rendered for Backed {
             rows.push(vec![format!("  {}", c.component), state.to_owned(), size, why]);
         }
         text.push_str(&table(&rows));
+        if let Some(suspicion) = self.suspicion() {
+            text.push_str(&format!(
+                "  it is kept, and {suspicion}\n  until then prune forgets nothing of {}\n",
+                self.tenant
+            ));
+        }
         for warning in self.components.iter().flat_map(|c| &c.warnings).chain(&self.warnings) {
             text.push_str(&format!("  note: {warning}\n"));
         }
@@ -162,6 +177,26 @@ pub(super) async fn hold(call: &Call<'_>, args: &HoldArgs) -> Result<u8> {
         _ => return Err(Error::new(Kind::Usage, "a hold needs --until and --reason, or --release")),
     };
     Ok(call.done(&held))
+}
+
+pub(super) async fn accept(call: &Call<'_>, args: &AcceptArgs) -> Result<u8> {
+    Ok(call.done(&anomaly::accept(&call.config()?, &args.tenant, &args.reason, &call.around())?))
+}
+
+impl Rendered for Accepted {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "snapshot {} of {} is accepted: {}\n",
+            self.acceptance.snapshot, self.tenant, self.acceptance.reason
+        );
+        for (component, anomalies) in &self.components {
+            for anomaly in anomalies {
+                text.push_str(&format!("  {component}: {anomaly}\n"));
+            }
+        }
+        text.push_str("nights are held against it from now on\n");
+        text
+    }
 }
 
 impl Rendered for Held {

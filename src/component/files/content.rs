@@ -110,7 +110,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
             None => self.next.read_in_full(path, look.stamp, sha256, self.options.now),
         }
         self.count(size_bytes);
-        self.list.push(&Line { entry: head, sha256: Some(sha256), head_bytes: length(&head_bytes) })?;
+        self.listed(path, &Line { entry: head, sha256: Some(sha256), head_bytes: length(&head_bytes) })?;
         self.pieces.close(SegmentId { size_bytes, sha256 })?;
         self.pieces.bytes(&ZEROES[..padding(size_bytes)])
     }

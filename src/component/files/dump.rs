@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 
 use super::beneath::{self, Found, Look, Step};
+use super::census::Census;
 use super::index::FileIndex;
 use super::list::{Keeping, Kept, Line};
 use super::pieces::Pieces;
@@ -35,6 +36,7 @@ pub(super) struct Walk<K> {
     pub monitor: SharedMonitor,
     pub list: Keeping,
     pub next: FileIndex,
+    pub census: Census,
     pub totals: Totals,
     lacks: Names,
     warnings: Names,
@@ -74,11 +76,12 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
     ) -> Result<Self> {
         let (next, lacks, warnings) = (FileIndex::default(), Names::default(), Names::default());
         let (list, totals) = (Keeping::new()?, Totals::default());
-        Ok(Walk { pieces, options, index, knows, monitor, list, next, lacks, warnings, totals })
+        let census = Census::default();
+        Ok(Walk { pieces, options, index, knows, monitor, list, next, census, lacks, warnings, totals })
     }
 
     /// Walks the whole folder and sends both streams.
-    pub fn run(mut self, root: &std::path::Path) -> Result<(Completion, FileIndex)> {
+    pub fn run(mut self, root: &std::path::Path) -> Result<(Completion, (FileIndex, Census))> {
         let what = || format!("folder {}", root.display());
         if swap::is_unfinished(root) {
             return Err(Error::new(
@@ -100,7 +103,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let record =
             serde_json::to_value(Record { root, totals: self.totals }).context(Kind::Bug, "record")?;
         let (lacks, warnings) = (self.lacks.finish(), self.warnings.finish());
-        Ok((Completion { lacks, record, warnings }, self.next))
+        Ok((Completion { lacks, record, warnings }, (self.next, self.census)))
     }
 
     fn folder(&mut self, folder: &OwnedFd, steps: Vec<Step>, path: &mut Vec<u8>, depth: usize) -> Result<()> {
@@ -190,7 +193,14 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let entry = look.entry(path, kind);
         let head = entry.head()?;
         self.pieces.bytes(&head)?;
-        self.list.push(&Line { entry, sha256, head_bytes: length(&head) })
+        self.listed(path, &Line { entry, sha256, head_bytes: length(&head) })
+    }
+
+    pub fn listed(&mut self, path: &[u8], line: &Line) -> Result<()> {
+        if let Some(content) = &line.sha256 {
+            self.census.saw(path, content);
+        }
+        self.list.push(line)
     }
 
     /// Names what could not be read. What was removed since its folder was listed does not lack: it is a site at work, and

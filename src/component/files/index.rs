@@ -73,13 +73,8 @@ impl FileIndex {
     /// Writes the state file, whole or not at all; to be called once the snapshot is committed.
     pub fn save(&self, file: &Path) -> Result<()> {
         let what = || format!("file index {}", file.display());
-        let folder = file.parent().ok_or_else(|| Error::new(Kind::Io, what()))?;
         let json = serde_json::to_vec(self).context(Kind::Bug, what())?;
-        let mut temp = tempfile::NamedTempFile::new_in(folder).context(Kind::Io, what())?;
-        temp.write_all(&json).context(Kind::Io, what())?;
-        temp.as_file().sync_all().context(Kind::Io, what())?;
-        temp.persist(file).context(Kind::Io, what())?;
-        std::fs::File::open(folder).and_then(|f| f.sync_all()).context(Kind::Io, what())
+        save_whole(file, &json).context(Kind::Io, what())
     }
 
     /// Returns the content of a file that was read in full lately and not changed since.
@@ -117,6 +112,16 @@ impl FileIndex {
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
+}
+
+/// Puts a state file in place in one step that outlives a crash.
+pub(super) fn save_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = file.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let mut temp = tempfile::NamedTempFile::new_in(folder)?;
+    temp.write_all(bytes)?;
+    temp.as_file().sync_all()?;
+    temp.persist(file)?;
+    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

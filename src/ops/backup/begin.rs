@@ -12,6 +12,8 @@ use crate::error::{Error, Kind, Result};
 use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId};
 use crate::monitor::{Counter, SharedMonitor, Tally};
+use crate::ops::anomaly::measure::{Measured, Share};
+use crate::ops::anomaly::{Anomaly, Nights, Tonight};
 use crate::ops::appliance::Appliance;
 use crate::ops::keys::vaults;
 use crate::ops::recall::Kept;
@@ -46,8 +48,33 @@ pub(super) struct Night<'a> {
     sizes: Sizes,
     new_sizes: Sizes,
     warnings: Vec<String>,
-    /// Bytes that are new in this snapshot, whichever component they are of: components come one after the other.
-    new_bytes: Arc<Tally>,
+    sums: Sums,
+    nights: Nights,
+    tonight: Tonight,
+}
+
+/// Bytes that are new in this snapshot, whichever component they are of: components come one after the other.
+struct Sums {
+    new: Arc<Tally>,
+    compressed: Arc<Tally>,
+}
+
+impl Sums {
+    /// Stands between the writer and who listens.
+    fn before(monitor: &SharedMonitor) -> Sums {
+        let compressed = Arc::new(Tally::new(Arc::clone(monitor), Counter::CompressedBytes));
+        let new = Arc::new(Tally::new(Arc::clone(&compressed) as SharedMonitor, Counter::NewBytes));
+        Sums { new, compressed }
+    }
+
+    fn monitor(&self) -> SharedMonitor {
+        Arc::clone(&self.new) as SharedMonitor
+    }
+
+    /// Returns new bytes, and the same compressed.
+    fn both(&self) -> (u64, u64) {
+        (self.new.sum(), self.compressed.sum())
+    }
 }
 
 impl<'a> Night<'a> {
@@ -66,7 +93,7 @@ impl<'a> Night<'a> {
         let mut warnings: Vec<String> = faults.iter().map(ToString::to_string).collect();
         let repo = locks::repository(appliance, &tenant.policy, &folder, &mut warnings)?;
         let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
-        let new_bytes = Arc::new(Tally::new(Arc::clone(&appliance.around.monitor), Counter::NewBytes));
+        let sums = Sums::before(&appliance.around.monitor);
         let writer = SnapshotWriter::begin(SnapshotOptions {
             repo: memory.through(&repo),
             trust: Arc::new(appliance.trust.clone()),
@@ -90,7 +117,7 @@ impl<'a> Night<'a> {
                 uploads: UPLOADS,
             },
             fresh: false,
-            monitor: Arc::clone(&new_bytes) as SharedMonitor,
+            monitor: sums.monitor(),
         })
         .await?;
         tampered::remember(&appliance.state, &tenant.name, writer.tampered())?;
@@ -110,7 +137,9 @@ impl<'a> Night<'a> {
             folder,
             seen,
             warnings,
-            new_bytes,
+            sums,
+            nights: Nights::load(&appliance.state, &tenant.name)?,
+            tonight: Tonight::default(),
         })
     }
 
@@ -126,12 +155,13 @@ impl<'a> Night<'a> {
 
     /// Takes one component; whatever happens to it stands in the outcome.
     pub async fn component(&mut self, name: ComponentName, part: &Part<()>) -> ComponentOutcome {
-        let (clock, new_before) = (Instant::now(), self.new_bytes.sum());
+        let (clock, new_before) = (Instant::now(), self.sums.new.sum());
         let mut outcome = ComponentOutcome {
             component: name,
             state: ComponentState::Failed,
             read_bytes: 0,
             new_bytes: 0,
+            anomalies: Vec::new(),
             seconds: 0.0,
             lacks: Vec::new(),
             reason: None,
@@ -147,7 +177,7 @@ impl<'a> Night<'a> {
             Part::NotConfigured => outcome.state = ComponentState::NotConfigured,
         }
         outcome.seconds = clock.elapsed().as_secs_f64();
-        outcome.new_bytes = self.new_bytes.sum() - new_before;
+        outcome.new_bytes = self.sums.new.sum() - new_before;
         outcome
     }
 
@@ -160,7 +190,9 @@ impl<'a> Night<'a> {
         let patience = Patience { stage: policy.stage_timeout, no_progress: policy.no_progress_timeout };
         let monitor = Arc::clone(&self.appliance.around.monitor);
         let mut attempts = sources::Attempts::default();
+        let mut before;
         let arrived = loop {
+            before = self.sums.both();
             let taken = async {
                 let dumping = sources::dump(self, name, &attempts).await?;
                 let (streams, completion) = carry(dumping.dump, &writer, &self.sizes, patience).await?;
@@ -183,9 +215,13 @@ impl<'a> Night<'a> {
                 outcome.warnings = completion.warnings;
                 let mut writer = writer;
                 streams.into_iter().for_each(|s| writer.add(s));
+                if completion.lacks.is_empty() {
+                    outcome.anomalies = self.judge(name, outcome, before, &completion.record);
+                }
                 let record = envelope.with(completion.record);
                 if completion.lacks.is_empty() {
                     outcome.state = ComponentState::Whole;
+                    writer.mark(outcome.anomalies.iter().map(|a| a.check.word().to_owned()).collect());
                     writer.whole(record);
                 } else {
                     outcome.state = ComponentState::Lacking;
@@ -205,6 +241,32 @@ impl<'a> Night<'a> {
         }
     }
 
+    /// Holds a component that is whole against the nights before; `before` are the sums when it began.
+    fn judge(
+        &mut self,
+        name: ComponentName,
+        outcome: &mut ComponentOutcome,
+        before: (u64, u64),
+        record: &serde_json::Value,
+    ) -> Vec<Anomaly> {
+        let (new, compressed) = self.sums.both();
+        let share = Share {
+            bytes: outcome.read_bytes,
+            new_bytes: new - before.0,
+            compressed_bytes: compressed - before.1,
+        };
+        let Some(measured) = Measured::of(name, share, record) else { return Vec::new() };
+        let census = self.next_index.as_ref().filter(|_| name == ComponentName::Files);
+        let census = census.and_then(NextIndex::census);
+        match self.nights.judge(name, measured, census, &self.folder, &mut self.tonight) {
+            Ok(anomalies) => anomalies,
+            Err(e) => {
+                outcome.warnings.push(format!("not held against the nights before: {e}"));
+                Vec::new()
+            }
+        }
+    }
+
     fn remember_sizes(&mut self, streams: &[StreamRecord]) {
         for s in streams {
             self.new_sizes.insert(format!("{}/{}", s.component, s.stream), s.size_bytes);
@@ -219,7 +281,9 @@ impl<'a> Night<'a> {
         self.memory.keep();
         let mut sizes = std::mem::take(&mut self.sizes);
         sizes.append(&mut self.new_sizes);
+        let (tonight, snapshot) = (std::mem::take(&mut self.tonight), &committed.receipt.snapshot);
         let kept = [
+            self.nights.committed(tonight, snapshot, self.started, &self.folder),
             state::write_json(&self.folder.join("seen.json"), &self.seen),
             state::write_json(&self.folder.join("sizes.json"), &sizes),
             match self.next_index.as_ref().and_then(NextIndex::get) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::id::{ComponentName, Sha256, SnapshotId, TenantName};
+use crate::ops::anomaly::{self, Anomaly};
 use crate::ops::appliance::Appliance;
 use crate::ops::state;
 use crate::repo::receipt::Committed;
@@ -62,6 +63,8 @@ pub struct ComponentOutcome {
     pub read_bytes: u64,
     /// Bytes of its chunks that were not known, before compression; those of tries that failed included.
     pub new_bytes: u64,
+    /// What looks wrong beside the nights before.
+    pub anomalies: Vec<Anomaly>,
     /// How long it took.
     pub seconds: f64,
     /// What could not be read.
@@ -100,6 +103,15 @@ pub struct Backed {
     pub seconds: f64,
     /// What an operator should know of the repository.
     pub warnings: Vec<String>,
+}
+
+impl Backed {
+    /// Says what looks wrong in it beside the nights before, and what to do; nothing where all is as usual.
+    pub fn suspicion(&self) -> Option<String> {
+        let all = |c: &ComponentOutcome| c.anomalies.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let said: Vec<String> = self.components.iter().flat_map(all).collect();
+        (!said.is_empty()).then(|| anomaly::advice(&self.tenant, &said.join("; ")))
+    }
 }
 
 /// What the end of a night leaves to report.

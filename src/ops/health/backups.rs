@@ -68,6 +68,7 @@ fn judge(appliance: &Appliance, policy: &Policy, status: &TenantStatus, now: Tim
         checks.push(of_status(status, "copy", About::Copy, fine, "`lifeboat copy`"));
     }
     for (name, about, advice) in [
+        ("content", About::Content, "`lifeboat accept TENANT --reason TEXT` once it is known to be right"),
         ("hold", About::Hold, "`lifeboat hold TENANT --release` ends it"),
         ("prune", About::Prune, "`lifeboat prune --dry-run` says what stops it"),
     ] {

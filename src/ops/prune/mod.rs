@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result, counted};
 use crate::id::{ProofLevel, SnapshotId, TenantName};
+use crate::ops::anomaly;
 use crate::ops::appliance::Appliance;
 use crate::ops::state::State;
 use crate::ops::{pin, snapshots, state};
@@ -70,6 +71,10 @@ pub async fn plan(appliance: &Appliance, tenant: &TenantName, orders: &Orders) -
     let certificates: Vec<String> =
         appliance.trust.faults().iter().map(|(host, n, _, what)| format!("{host}.{n}: {what}")).collect();
     let mut plan = Plan::new(&survey, &certificates, &candidates, decisions, orders, now);
+    let newest = survey.history.snapshots.last().map(|c| &c.receipt);
+    if let Some(what) = anomaly::of_newest(&appliance.state, tenant, newest)? {
+        plan.stop("suspicious", what);
+    }
     if let Some(hold) = appliance.state.hold(tenant, appliance.around.now())? {
         plan.hold(format!("on hold until {}: {}", hold.until, hold.reason));
     }
@@ -192,6 +197,7 @@ fn candidate(c: &Committed, intact: bool, proof: Option<ProofLevel>, pins: Vec<P
         stored: c.stored,
         whole: r.is_whole(),
         intact,
+        suspicious: r.is_suspicious(),
         proof,
         pins,
     }

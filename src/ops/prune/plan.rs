@@ -196,6 +196,12 @@ impl Plan {
         plan
     }
 
+    /// Does nothing because of what `fault` names.
+    pub(super) fn stop(&mut self, fault: &'static str, what: String) {
+        self.stops.push(Stop { fault, what });
+        self.rest();
+    }
+
     /// Does nothing because the tenant is on hold.
     pub(super) fn hold(&mut self, why: String) {
         self.on_hold = Some(why);

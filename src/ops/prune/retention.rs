@@ -22,6 +22,9 @@ pub const LEAST_AGE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// So many of the newest whole and intact snapshots stay, whatever a policy says.
 pub const LEAST_INTACT: usize = 3;
 
+/// For so long the last snapshot before a suspicious one stays: who notices late still finds it.
+pub const CLEAN_AGE: SignedDuration = SignedDuration::from_hours(90 * 24);
+
 /// How far a host's clock may be before the store's: S3 refuses requests of clocks that are further off.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(15);
 
@@ -42,6 +45,8 @@ pub struct Candidate {
     pub whole: bool,
     /// Whether all that it names is in the store.
     pub intact: bool,
+    /// Whether something in it looked wrong beside the nights before.
+    pub suspicious: bool,
     /// The highest level that a drill of it passed.
     pub proof: Option<ProofLevel>,
     /// The pins on it.
@@ -111,6 +116,11 @@ pub enum Reason {
     Pinned(Pin),
     /// It is one of the newest whole and intact ones.
     Least,
+    /// It is the last before one in which something looked wrong.
+    LastClean {
+        /// The suspicious one.
+        before: SnapshotId,
+    },
     /// It is the newest that a drill proved to the highest level that any has.
     Proven {
         /// The level.
@@ -138,7 +148,7 @@ pub enum Reason {
 /// Decides on each snapshot; `now` is only what ages are measured against.
 ///
 /// The result has the order of sequence numbers. Snapshots whose time is not to be believed are kept and counted by no rule.
-/// A snapshot that is partial or not intact stands for a period only while no other can, and uses up none of a rule's number.
+/// A snapshot that is partial, suspicious or not intact stands for a period only while no other can, and uses up none of a rule's number.
 pub fn decide(snapshots: &[Candidate], rules: Rules<'_>, now: Timestamp) -> Vec<Decision> {
     let mut all: Vec<&Candidate> = snapshots.iter().collect();
     all.sort_by_key(|c| (c.sequence, c.snapshot.clone()));
@@ -151,6 +161,7 @@ pub fn decide(snapshots: &[Candidate], rules: Rules<'_>, now: Timestamp) -> Vec<
     let mut displaced = vec![None; all.len()];
     keep_by_count(&all, &counted, rules, &mut reasons, &mut displaced);
     keep_verified(&all, &counted, &mut reasons);
+    keep_last_clean(&all, &counted, now, &mut reasons);
     let too_few = counted.iter().filter(|p| is_good(all[**p])).count() < LEAST_INTACT;
     for (c, why) in all.iter().zip(&mut reasons) {
         why.extend(c.pins.iter().filter(|p| p.until > now).cloned().map(Reason::Pinned));
@@ -282,7 +293,23 @@ fn newest_periods<'a, K: Ord>(
 }
 
 fn is_good(c: &Candidate) -> bool {
-    c.whole && c.intact
+    c.whole && c.intact && !c.suspicious
+}
+
+/// Keeps the good one before each run of suspicious ones, while the first of the run is young enough to be looked into.
+fn keep_last_clean(all: &[&Candidate], counted: &[usize], now: Timestamp, reasons: &mut [Vec<Reason>]) {
+    let mut clean: Option<usize> = None;
+    for &place in counted {
+        let c = all[place];
+        if is_good(c) {
+            clean = Some(place);
+        } else if c.suspicious
+            && let Some(before) = clean.take()
+            && now.duration_since(c.started) < CLEAN_AGE
+        {
+            reasons[before].push(Reason::LastClean { before: c.snapshot.clone() });
+        }
+    }
 }
 
 fn keep_verified(all: &[&Candidate], counted: &[usize], reasons: &mut [Vec<Reason>]) {
@@ -316,6 +343,7 @@ impl fmt::Display for Reason {
                 write!(f, "pinned until {}: {}", pin.until.strftime("%Y-%m-%d %H:%MZ"), pin.reason)
             }
             Reason::Least => write!(f, "one of the {LEAST_INTACT} newest intact"),
+            Reason::LastClean { before } => write!(f, "last before {before}, which looks wrong"),
             Reason::Proven { level } => write!(f, "proven to {level}"),
             Reason::FutureDated => f.write_str("DATED AFTER THE STORE'S TIME, kept and not counted"),
             Reason::BackDated => f.write_str("DATED BEFORE ITS PREDECESSOR, kept and not counted"),

@@ -203,5 +203,6 @@ fn refuse_without_content(parts: &mut [Part]) -> Result<()> {
 
 fn state_of(part: &Part) -> ComponentState {
     let ComponentRecord { component, state, reason, .. } = &part.record;
-    ComponentState { component: *component, state: *state, reason: reason.clone() }
+    let anomalies = part.anomalies.clone();
+    ComponentState { component: *component, state: *state, reason: reason.clone(), anomalies }
 }

@@ -89,6 +89,8 @@ pub(super) struct Part {
     pub streams: Vec<StreamRecord>,
     /// The kind of its failure and what can be done.
     pub failure: Option<(Kind, Option<String>)>,
+    /// What makes it look wrong beside the nights before, each a word.
+    pub anomalies: Vec<String>,
 }
 
 impl SnapshotWriter {
@@ -171,6 +173,7 @@ impl SnapshotWriter {
             packs: Arc::clone(&self.packs),
             parts: Arc::clone(&self.parts),
             streams: Vec::new(),
+            anomalies: Vec::new(),
             ended: false,
         }
     }
@@ -220,6 +223,7 @@ pub struct ComponentWriter {
     packs: Arc<BackupWriter>,
     parts: Arc<Mutex<Vec<Part>>>,
     streams: Vec<StreamRecord>,
+    anomalies: Vec<String>,
     ended: bool,
 }
 
@@ -242,6 +246,11 @@ impl ComponentWriter {
     /// Takes up a stream that was finished.
     pub fn add(&mut self, record: StreamRecord) {
         self.streams.push(record);
+    }
+
+    /// Marks the component in the receipt, for all to see: each word says what looks wrong beside the nights before.
+    pub fn mark(&mut self, anomalies: Vec<String>) {
+        self.anomalies = anomalies;
     }
 
     /// Ends the component: all of it was read. `record` is what a restore needs to run it again.
@@ -276,7 +285,8 @@ impl ComponentWriter {
             record,
         };
         let failure = error.map(|e| (e.kind(), e.hint_text().map(str::to_owned)));
-        let part = Part { record, streams: std::mem::take(&mut self.streams), failure };
+        let (streams, anomalies) = (std::mem::take(&mut self.streams), std::mem::take(&mut self.anomalies));
+        let part = Part { record, streams, failure, anomalies };
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).push(part);
     }
 }

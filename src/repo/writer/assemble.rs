@@ -180,6 +180,7 @@ impl OpenPack {
         // A pack is closed at 128 MiB and a frame has at most 32: far below u32.
         let base = u32::try_from(self.decompressed_bytes).expect("packs hold less than 4 GiB");
         core.ledger.lock().place(number, &frame, self.number, base);
+        core.monitor.count(Counter::CompressedBytes, frame.compressed.len() as u64);
         self.compressed_bytes += frame.compressed.len() as u64;
         self.decompressed_bytes += u64::from(frame.size_bytes);
         self.frames.push(frame);

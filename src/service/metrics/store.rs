@@ -9,7 +9,8 @@ use crate::service::facts::TenantFacts;
 use crate::service::status::TenantStatus;
 
 /// Every anomaly that is told by its own word; all others are `other`.
-pub const ANOMALIES: [&str; 10] = [
+pub const ANOMALIES: [&str; 11] = [
+    "suspicious",
     "overwritten",
     "deleted",
     "damaged",
