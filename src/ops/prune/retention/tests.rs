@@ -24,6 +24,7 @@ fn candidate(sequence: u64, hours: i64) -> Candidate {
         stored: started,
         whole: true,
         intact: true,
+        suspicious: false,
         proof: None,
         pins: Vec::new(),
     }
@@ -151,6 +152,28 @@ fn partial_and_damaged_ones_take_no_place_of_a_whole_one() {
     let kept = kept_of(&day, &Retention { daily: 5, ..nothing() }, after(400 * DAY));
     assert_eq!(kept, [2, 3, 4]);
     assert_eq!(kept_of(&day[..3], &nothing(), after(400 * DAY)), [1, 2, 3], "two good ones are too few");
+}
+
+#[test]
+fn the_last_before_a_suspicious_one_stays_a_quarter_and_a_suspicious_one_takes_no_place() {
+    let mut all = nights(60);
+    (all[29].suspicious, all[30].suspicious) = (true, true);
+    let kept = kept_of(&all, &nothing(), after(60 * DAY));
+    assert_eq!(kept[0], 29, "of the run of two, the one before its first");
+    assert_eq!(kept[1..], (48..=60).collect::<Vec<_>>());
+    let why = reasons_of(&all, &nothing(), after(60 * DAY), 29);
+    assert_eq!(why, [Reason::LastClean { before: all[29].snapshot.clone() }]);
+    assert_eq!(kept_of(&all, &nothing(), after((29 + 90) * DAY)), [58, 59, 60]);
+
+    // The newest three looked wrong: three clean ones stay besides.
+    (57..60).for_each(|n| all[n].suspicious = true);
+    assert_eq!(kept_of(&all, &nothing(), after(600 * DAY)), [55, 56, 57, 60]);
+    // A manual backup of that day is clean: it stands for the day.
+    let mut day = vec![candidate(1, 0), candidate(2, 5)];
+    day[0].suspicious = true;
+    let daily = Retention { daily: 1, ..nothing() };
+    let why = reasons_of(&day, &daily, after(400 * DAY), 2);
+    assert!(why.iter().any(|r| matches!(r, Reason::Stands { period: "daily", .. })), "{why:?}");
 }
 
 #[test]
