@@ -62,6 +62,7 @@ fn the_site_reaches_the_database_that_was_restored_alone_again_and_again() {
         assert!(said.out.contains(&format!("the site now uses database {database}")), "{}", said.out);
         assert!(database.chars().count() <= 64 && database.matches("_r").count() == 1, "{database}");
         assert_eq!(as_the_site(&tenant, "SELECT a, b FROM trg").unwrap().trim(), "7\t1", "round {round}");
+        host.run(&["restore", "t", "--commit"]).expect(0);
         // What is backed up next is the database that the site uses now.
         host.run(&["backup", "t"]).expect(0);
     }

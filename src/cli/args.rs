@@ -110,7 +110,7 @@ pub enum Verb {
     #[command(after_help = after!("  lifeboat erase byrne --kit kit.txt --dry-run\n  lifeboat erase byrne --kit kit.txt --yes-erase byrne --statement byrne-erased.json\n\nWhat is locked stays until its lock ends; run it again then. Copies and live data are not touched."))]
     Erase(EraseArgs),
     /// Bring a tenant back
-    #[command(after_help = after!("  lifeboat restore byrne --identity kit.txt --dry-run\n  lifeboat restore byrne --identity kit.txt\n  lifeboat restore byrne --identity kit.txt --yes-overwrite byrne\n  lifeboat restore byrne --identity kit.txt --into byrne-test"))]
+    #[command(after_help = after!("  lifeboat restore byrne --identity kit.txt --dry-run\n  lifeboat restore byrne --identity kit.txt\n  lifeboat restore byrne --identity kit.txt --yes-overwrite byrne\n  lifeboat restore byrne --undo\n  lifeboat restore byrne --commit\n  lifeboat restore byrne --identity kit.txt --into byrne-test\n\nWhat is there is backed up first, kept beside what is restored, and brought back by --undo until --commit drops it.\nA restore that was killed is completed by --resume or taken back by --undo."))]
     Restore(RestoreArgs),
     /// Browse and fetch single files of a snapshot
     #[command(subcommand)]
@@ -314,12 +314,27 @@ pub struct RestoreArgs {
     /// Put the tenant's client in Authentik back too, its secret included
     #[arg(long)]
     pub with_sso: bool,
-    /// Allow what is there to be moved aside: repeat the tenant's name
+    /// Leave the scheduler paused afterwards
+    #[arg(long)]
+    pub pause_scheduler: bool,
+    /// Allow what is there to be replaced: repeat the tenant's name
     #[arg(long, value_name = "TENANT")]
     pub yes_overwrite: Option<TenantName>,
+    /// Go on where what is there cannot be backed up first; say why
+    #[arg(long, value_name = "REASON")]
+    pub no_safety_snapshot: Option<String>,
     /// Print the plan, change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Complete a restore that was cut off
+    #[arg(long, group = "end")]
+    pub resume: bool,
+    /// Bring back what was there before the last restore, or before one that was cut off
+    #[arg(long, group = "end")]
+    pub undo: bool,
+    /// Drop what was there before the last restore: no undo after that
+    #[arg(long, group = "end")]
+    pub commit: bool,
     /// Without configuration or state: open the repository this kit describes
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,

@@ -103,6 +103,28 @@ pub fn merge(acme: &[u8], entries: &[u8], domains: &[String]) -> Result<Vec<u8>>
     serde_json::to_vec_pretty(&all).context(Kind::Bug, "acme.json")
 }
 
+/// Returns `acme` with a tenant's entries as they were: `before` put in, those of its domains that it did not have taken out.
+pub fn put_back(acme: &[u8], before: &[u8], domains: &[String]) -> Result<Vec<u8>> {
+    let mine: Vec<String> = domains.iter().map(|d| d.to_ascii_lowercase()).collect();
+    let olds = entries_of(before, domains)?;
+    let had = |resolver: &str, certificate: &Value| {
+        let old = olds.json[resolver]["Certificates"].as_array().into_iter().flatten();
+        old.clone().any(|o| o["domain"]["main"] == certificate["domain"]["main"])
+    };
+    let mut all = parse(acme)?;
+    for (resolver, state) in &mut all {
+        if let Some(certificates) = state.get_mut("Certificates").and_then(Value::as_array_mut) {
+            certificates.retain(|c| {
+                let theirs = domains_of(c);
+                let own = !theirs.is_empty() && theirs.iter().all(|d| mine.contains(d));
+                !own || had(resolver, c)
+            });
+        }
+    }
+    let without = serde_json::to_vec(&all).context(Kind::Bug, "acme.json")?;
+    merge(&without, before, domains)
+}
+
 fn put(state: &mut Value, certificates: &[Value]) -> Option<()> {
     let slot = state.as_object_mut()?.entry("Certificates").or_insert(Value::Null);
     if slot.is_null() {
@@ -122,6 +144,25 @@ fn put(state: &mut Value, certificates: &[Value]) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_are_put_back_as_they_were_and_others_stay() {
+        let domains = ["a.example".to_owned(), "b.example".to_owned()];
+        let file = |entries: &[Value]| {
+            serde_json::to_vec(&json!({"le": {"Account": 1, "Certificates": entries}})).unwrap()
+        };
+        let (old, other) = (certificate("a.example", &[], "OLD"), certificate("z.example", &[], "Z"));
+        let before = file(&[old.clone(), other.clone()]);
+        let mine = serde_json::to_vec(&entries_of(&before, &domains).unwrap().json).unwrap();
+        let renewed = certificate("z.example", &[], "RENEWED");
+        let now = file(&[
+            certificate("a.example", &[], "NEW"),
+            renewed.clone(),
+            certificate("b.example", &[], "NEW"),
+        ]);
+        let back: Value = serde_json::from_slice(&put_back(&now, &mine, &domains).unwrap()).unwrap();
+        assert_eq!(back, serde_json::from_slice::<Value>(&file(&[old, renewed])).unwrap());
+    }
 
     fn certificate(main: &str, sans: &[&str], key: &str) -> Value {
         json!({"domain": {"main": main, "sans": sans}, "certificate": "Q0VSVA==", "key": key, "Store": "default"})

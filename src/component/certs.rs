@@ -9,10 +9,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::acme;
 use super::archive::{Archive, Member};
 use super::config::collect::{Collected, collect};
 use super::config::{Item, Staged, stage};
+use super::files::OWN_PREFIX;
 use super::{Dump, Source};
 use crate::error::{Context, Error, Kind, Result};
 
@@ -90,6 +93,95 @@ pub fn stage_acme(archive: &Archive, acme: &Acme) -> Result<Staged> {
     let mut merged = Archive::default();
     merged.insert(name, Member { uid, gid, ..Member::generated(content) })?;
     stage(&merged, &BTreeMap::from([(name.clone(), path.clone())]))
+}
+
+/// A tenant's entries that wait beside an `acme.json`; its fields are to be written down, since they find them again.
+///
+/// The file is merged only when they take their place, for its owner renews other tenants' certificates meanwhile. Each
+/// step may be repeated after a kill. All of it is for a blocking thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingEntries {
+    path: PathBuf,
+    domains: Vec<String>,
+    staged: PathBuf,
+    /// Where the entries that are replaced are kept.
+    copy: PathBuf,
+}
+
+impl WaitingEntries {
+    /// Names where entries will wait and what they replace will be kept, below `aside`.
+    pub fn of(acme: &Acme, aside: &Path, mark: &str) -> WaitingEntries {
+        WaitingEntries {
+            path: acme.path.clone(),
+            domains: acme.domains.clone(),
+            staged: acme.path.with_file_name(format!("{OWN_PREFIX}{mark}-acme")),
+            copy: aside.join(&acme.name),
+        }
+    }
+
+    /// Writes the entries beside the file.
+    pub fn write(&self, archive: &Archive, name: &str) -> Result<()> {
+        let entries = archive
+            .get(name)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("the backup holds no {name:?}")))?;
+        put_whole(&self.staged, entries.content.to_vec(), None)
+    }
+
+    /// Puts the entries into the file, once those that it has of the tenant are kept.
+    pub fn take_place(&self) -> Result<()> {
+        let Some(entries) = read_if_there(&self.staged)? else { return Ok(()) };
+        let (there, owner) = read_acme(&self.path)?;
+        if read_if_there(&self.copy)?.is_none() {
+            let old = match there.is_empty() {
+                true => b"{}".to_vec(),
+                false => serde_json::to_vec(&acme::entries_of(&there, &self.domains)?.json)
+                    .context(Kind::Bug, "acme.json")?,
+            };
+            put_whole(&self.copy, old, None)?;
+        }
+        put_whole(&self.path, acme::merge(&there, &entries, &self.domains)?, owner)?;
+        self.remove_staged()
+    }
+
+    /// Puts the tenant's entries back as they were.
+    pub fn give_back(&self) -> Result<()> {
+        let Some(old) = read_if_there(&self.copy)? else { return Ok(()) };
+        let (there, owner) = read_acme(&self.path)?;
+        put_whole(&self.path, acme::put_back(&there, &old, &self.domains)?, owner)
+    }
+
+    /// Removes what still waits.
+    pub fn remove_staged(&self) -> Result<()> {
+        remove_if_there(&self.staged)
+    }
+
+    /// Removes what was kept.
+    pub fn remove_copy(&self) -> Result<()> {
+        remove_if_there(&self.copy)
+    }
+}
+
+fn put_whole(path: &Path, content: Vec<u8>, owner: Option<Owner>) -> Result<()> {
+    let (uid, gid) = owner.unwrap_or((0, 0));
+    let mut one = Archive::default();
+    one.insert("one", Member { uid, gid, ..Member::generated(content) })?;
+    let staged = stage(&one, &BTreeMap::from([("one".to_owned(), path.to_owned())]))?;
+    staged.persist()
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).context(Kind::Io, path.display()),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(Kind::Io, path.display()),
+        _ => Ok(()),
+    }
 }
 
 type Owner = (u32, u32);

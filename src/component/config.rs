@@ -17,7 +17,7 @@ pub(super) mod collect;
 mod place;
 
 pub use collect::{Item, places};
-pub use place::{Staged, stage};
+pub use place::{Staged, Waiting, stage};
 
 /// Gathers the items and returns them as a dump; `record` is kept in the manifest beside the members' places.
 ///

@@ -29,6 +29,7 @@ mod extract;
 mod index;
 mod list;
 mod load;
+mod parked;
 mod pieces;
 pub(super) mod settle;
 mod staging;
@@ -42,6 +43,7 @@ pub use extract::{Content, Extraction};
 pub use index::{FileIndex, Stamp};
 pub use list::{Line, Listing, Placed, locate, spell, spell_shown, unspell};
 pub use load::{Loaded, load};
+pub use parked::{Parked, sweep};
 pub use staging::Target;
 
 /// How a folder is dumped.

@@ -32,7 +32,8 @@ use secrecy::SecretString;
 
 pub use account::{SiteAccount, prove_readable, proves_password};
 pub use databases::{
-    Swapped, database_exists, drop_database, end_sessions, has_tables, prove_encryption_key, swap, wait_ready,
+    Swapped, database_bytes, database_exists, drop_database, empty_out, end_sessions, has_tables,
+    prove_encryption_key, refuse_immovable, remove_database, server_version, swap, wait_ready,
 };
 pub use definers::{Lent, lend};
 pub use dump::{DatabaseSource, dump, dump_body_digest};
@@ -42,7 +43,9 @@ pub use preflight::Orphan;
 pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord};
 pub use replica::{Following, allow_replica, follow, following, refuse_replica, resume};
 pub use scan::{BinlogPosition, Scan, Scanned};
-pub use users::{NewUser, Rights, create_user, recreate_users, rights_of};
+pub use users::{
+    Account, NewUser, Rights, admit, create_user, drop_accounts, let_in, missing, recreate_users, rights_of,
+};
 pub use vitals::{LongQuery, Vitals, crashed, vitals};
 
 /// The name of the component's only stream.

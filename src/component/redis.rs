@@ -35,7 +35,7 @@ use crate::host::Docker;
 pub use check::check_files;
 pub use dump::dump;
 pub use manifest::{Manifest as AofManifest, Part as AofPart};
-pub use place::place;
+pub use place::{Placed, place, stage, sweep};
 pub use record::{Counts, Keys, Persistence, RedisRecord};
 pub use serve::{count, flush_site_keys, wait_ready};
 pub use vitals::{Vitals, Worker, vitals, workers};

@@ -165,17 +165,18 @@ impl Appliance {
     ///
     /// Store credentials come from the environment; fetched packs and locks lie in a temporary folder.
     pub async fn from_kit(kit: &Kit, around: Surroundings) -> Result<Appliance> {
-        let place = place::Place {
-            address: kit.store.parse()?,
-            endpoint: kit.endpoint.clone(),
-            region: kit.region.clone(),
-        };
-        let folder = std::env::temp_dir().join(format!("lifeboat-recovery-{}", kit.repository));
-        let config = Config::for_recovery(&place.address.to_string(), &folder)?;
-        let state = State::open(&folder)?;
+        let (config, state) = Appliance::place_from_kit(kit)?;
+        let place = of_kit(kit)?;
         let repo = Repository::open(place::open_from_kit(&place).await?, Some(kit.pin)).await?;
         let trust = Trust::load(&repo).await?;
         Ok(Appliance { config, state, repo, trust, around })
+    }
+
+    /// Returns configuration and state of a host that has nothing but a recovery kit.
+    pub fn place_from_kit(kit: &Kit) -> Result<(Config, State)> {
+        let folder = std::env::temp_dir().join(format!("lifeboat-recovery-{}", kit.repository));
+        let config = Config::for_recovery(&of_kit(kit)?.address.to_string(), &folder)?;
+        Ok((config, State::open(&folder)?))
     }
 
     /// Connects to the Docker daemon of this host.
@@ -253,6 +254,14 @@ impl Appliance {
     pub fn remember_vault(&self, tenant: &TenantName, vault: &Vault) -> Result<()> {
         state::write_json(&self.state.tenant(tenant)?.join("vault.json"), vault)
     }
+}
+
+fn of_kit(kit: &Kit) -> Result<place::Place> {
+    Ok(place::Place {
+        address: kit.store.parse()?,
+        endpoint: kit.endpoint.clone(),
+        region: kit.region.clone(),
+    })
 }
 
 /// Reads identities from a file, a recovery kit or, for `-`, standard input; nobody is asked for a passphrase.

@@ -18,6 +18,7 @@ pub mod files;
 pub mod health;
 pub mod hold;
 pub mod init;
+pub mod journal;
 pub mod keys;
 pub mod kit;
 pub mod leftovers;

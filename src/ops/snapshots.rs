@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, HostName, Sha256, SnapshotId, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::recall::Kept;
+use crate::ops::restore::{self, Pending};
 use crate::repo::age_file::Identities;
 use crate::repo::drill::{self, DrillOutcome};
 use crate::repo::history::{Head, History};
@@ -230,6 +231,8 @@ pub struct Shown {
     pub components: Vec<ShownComponent>,
     /// Whether the manifest was opened.
     pub opened: bool,
+    /// A restore of the tenant that is neither committed nor taken back.
+    pub restore: Option<Pending>,
 }
 
 /// Shows one snapshot; with an identity also what its manifest says.
@@ -248,6 +251,7 @@ pub async fn show(
         label: None,
         components: Vec::new(),
         opened: false,
+        restore: restore::pending(&appliance.state, tenant)?,
     };
     let Some(identities) = identities else {
         for c in &committed.receipt.components {

@@ -150,6 +150,11 @@ impl State {
         self.memory.join("tenants").join(tenant.as_str())
     }
 
+    /// Returns where what concerns the tenant itself lies or would lie, whichever store is worked on.
+    pub fn root_of(&self, tenant: &TenantName) -> PathBuf {
+        self.root.join("tenants").join(tenant.as_str())
+    }
+
     fn tenant_in(folder: &Path, tenant: &TenantName) -> Result<PathBuf> {
         let dir = folder.join("tenants").join(tenant.as_str());
         make_private_dir(&dir)?;

@@ -13,6 +13,7 @@ use crate::ops::check::verified::{Memory, Verified};
 use crate::ops::copy::{self, Copies};
 use crate::ops::damaged::{self, Meaning};
 use crate::ops::prune;
+use crate::ops::restore::{self, Pending, Phase};
 use crate::ops::snapshots::{self, TENANTS_AT_ONCE};
 use crate::ops::state::Hold;
 use crate::ops::tampered;
@@ -51,6 +52,8 @@ pub enum About {
     Copy,
     /// The last prune.
     Prune,
+    /// A restore that is neither committed nor taken back.
+    Restore,
 }
 
 /// A reason not to be green.
@@ -96,6 +99,8 @@ pub struct TenantStatus {
     pub copied: Option<copy::Last>,
     /// When its packs were last read and right.
     pub verified: Verified,
+    /// A restore that is neither committed nor taken back.
+    pub restore: Option<Pending>,
 }
 
 /// The best proof of a tenant.
@@ -193,10 +198,12 @@ pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp
         snapshots: history.snapshots.len(),
         copied: copy::last(&appliance.state, &tenant)?,
         verified: Memory::load(&appliance.state, &tenant)?.told(),
+        restore: restore::pending(&appliance.state, &tenant)?,
         tenant,
     };
     let rpo = appliance.config.tenant(&status.tenant)?.policy.rpo;
     judge(&mut status, now, rpo);
+    judge_restore(&mut status);
     judge_store(&mut status, appliance, &history).await;
     for fault in &history.faults {
         let light = if fault.is_alarm() { Light::Red } else { Light::Yellow };
@@ -286,6 +293,19 @@ fn judge(status: &mut TenantStatus, now: Timestamp, rpo: std::time::Duration) {
     if let Some(hold) = status.hold.clone() {
         status.blame(Light::Yellow, About::Hold, format!("on hold until {}: {}", hold.until, hold.reason));
     }
+}
+
+/// Judges a restore that is neither committed nor taken back.
+fn judge_restore(status: &mut TenantStatus) {
+    let Some(pending) = &status.restore else { return };
+    let light = match pending.phase {
+        // One that goes on is nothing to be mended; one that was cut off holds a tenant up or fills a disk.
+        _ if pending.running => Light::Yellow,
+        Phase::Done => Light::Yellow,
+        _ => Light::Red,
+    };
+    let said = pending.sentence();
+    status.blame(light, About::Restore, said);
 }
 
 /// Judges what stops prune and nothing else tells, and whether the newest whole snapshot needs a damaged pack.

@@ -131,26 +131,30 @@ fn a_restore_under_another_name_may_be_interrupted_at_any_moment_and_leaves_noth
 fn a_restore_in_place_may_be_interrupted_at_any_moment_and_can_be_run_again() {
     let scene = Scene::start("intplace");
     let dump = scene.tenant.dump();
+    let files = kept(&scene);
     let restore = ["restore", "t", "--with-queue", "--yes-overwrite", "t"];
     let clock = Instant::now();
     scene.host.run_unlocked(&restore).expect(0);
-    // As a restore leaves them: it writes the site's configuration anew.
-    let files = kept(&scene);
-    for moment in moments(4, clock.elapsed(), 4) {
+    let whole = clock.elapsed();
+    scene.host.run(&["restore", "t", "--undo"]).expect(0);
+    for moment in moments(4, whole, 4) {
         let (said, interrupted) = interrupted(&scene, scene.host.start_unlocked(&restore), moment);
         if interrupted && said.err.contains("restore of t") {
-            let told = ["what was there before is as it was", "what was there before is kept"];
-            assert!(told.iter().any(|t| said.err.contains(t)), "{}", said.err);
-            assert!(!said.err.contains("by hand"), "{}", said.err);
+            assert!(said.err.contains("what was there before is as it was"), "{}", said.err);
+            assert!(!said.err.contains("to be done"), "{}", said.err);
+        }
+        if !interrupted {
+            scene.host.run(&["restore", "t", "--undo"]).expect(0);
         }
         assert_eq!(staged(&scene), "", "after {moment:?}");
-        // Old or new, each part is whole, and everything runs.
+        assert!(!scene.host.path("state/tenants/t/restore.jsonl").exists(), "after {moment:?}");
         assert!(scene.tenant.dump() == dump, "the database is another after {moment:?}");
         assert_eq!(kept(&scene), files, "after {moment:?}");
         assert_eq!(scene.tenant.redis("redis-queue", &["PING"]), "PONG");
         scene.empty("state/restore");
     }
     scene.host.run_unlocked(&restore).expect(0).clean(&scene.tenant);
+    scene.host.run(&["restore", "t", "--undo"]).expect(0).clean(&scene.tenant);
     assert!(scene.tenant.dump() == dump && kept(&scene) == files);
 }
 

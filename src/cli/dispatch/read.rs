@@ -157,6 +157,9 @@ impl Rendered for Shown {
             bytes(l.needed_bytes),
             counted(l.packs, "pack")
         );
+        if let Some(pending) = &self.restore {
+            text.push_str(&format!("{}\n", pending.sentence()));
+        }
         if let Some(until) = l.pinned_until {
             text.push_str(&format!("pinned until {until}\n"));
         }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::component::archive::{Archive, Member};
@@ -46,6 +47,14 @@ pub fn stage(archive: &Archive, places: &BTreeMap<String, PathBuf>) -> Result<St
 }
 
 impl Staged {
+    /// Lets all files take their places; whatever stood there is gone. From a blocking thread.
+    pub(in crate::component) fn persist(self) -> Result<()> {
+        self.files.into_iter().try_for_each(|StagedFile { place, staged, .. }| {
+            staged.persist(&place).map_err(|e| e.error).context(Kind::Io, place.display())?;
+            sync_above(&place)
+        })
+    }
+
     /// Lets all files take their places; what they replace is first copied below `aside`, under its member's name.
     ///
     /// Returns the copies. A link in a file's place is replaced, not followed. After a fault, what was replaced is put back from
@@ -69,6 +78,110 @@ impl Staged {
             sync_above(place).map_err(|e| put_back(&done, e))?;
         }
         Ok(copies.into_iter().flatten().collect())
+    }
+}
+
+/// A member that waits beside its place; its fields are to be written down, since they find it again.
+///
+/// Each step may be repeated after a kill. All of it is for a blocking thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The member's name.
+    pub name: String,
+    /// Where it belongs.
+    pub place: PathBuf,
+    staged: PathBuf,
+    /// Where what it replaces is copied.
+    copy: PathBuf,
+}
+
+impl Waiting {
+    /// Names where members will wait and what they replace will be copied, below `aside`; `mark` tells them from others'.
+    pub fn all(places: &BTreeMap<String, PathBuf>, aside: &Path, mark: &str) -> Vec<Waiting> {
+        let one = |(n, (name, place)): (usize, (&String, &PathBuf))| Waiting {
+            name: name.clone(),
+            place: place.clone(),
+            // Without any part of its own name, by which a server could take it up.
+            staged: place.with_file_name(format!("{OWN_PREFIX}{mark}-{n}")),
+            copy: aside.join(name),
+        };
+        places.iter().enumerate().map(one).collect()
+    }
+
+    /// Writes the member beside its place, whole and synced.
+    pub fn write(&self, archive: &Archive) -> Result<()> {
+        let member = archive
+            .get(&self.name)
+            .ok_or_else(|| Error::new(Kind::NotFound, format!("the backup holds no {:?}", self.name)))?;
+        self.put(write_beside(&self.place, member)?, &self.staged)
+    }
+
+    /// Lets it take its place, once what is there has been copied aside.
+    pub fn take_place(&self) -> Result<()> {
+        if !there(&self.staged) {
+            return Ok(());
+        }
+        if !there(&self.copy) {
+            let half = self.copy.with_added_extension("half");
+            remove(&half)?;
+            if copy_aside(&self.place, &half)? {
+                fs::rename(&half, &self.copy).context(Kind::Io, self.copy.display())?;
+                sync_above(&self.copy)?;
+            }
+        }
+        fs::rename(&self.staged, &self.place).context(Kind::Io, self.place.display())?;
+        sync_above(&self.place)
+    }
+
+    /// Puts the copy back, or removes what stands where nothing was.
+    pub fn give_back(&self) -> Result<()> {
+        if there(&self.copy) {
+            let half = self.staged.with_added_extension("half");
+            remove(&half)?;
+            copy_aside(&self.copy, &half)?;
+            fs::rename(&half, &self.place).context(Kind::Io, self.place.display())?;
+            return sync_above(&self.place);
+        }
+        match there(&self.staged) {
+            true => Ok(()),
+            false => remove(&self.place).and_then(|()| sync_above(&self.place)),
+        }
+    }
+
+    /// Removes what still waits.
+    pub fn remove_staged(&self) -> Result<()> {
+        remove(&self.staged.with_added_extension("half"))?;
+        remove(&self.staged)
+    }
+
+    /// Removes the copy, and the folders that were made for it where nothing else lies in them.
+    pub fn remove_copy(&self) -> Result<()> {
+        remove(&self.copy)?;
+        remove(&self.copy.with_added_extension("half"))?;
+        let folders = self.copy.ancestors().skip(1).take(Path::new(&self.name).components().count());
+        folders.map_while(|folder| fs::remove_dir(folder).ok()).for_each(drop);
+        Ok(())
+    }
+
+    /// Tells whether something lies aside.
+    pub fn replaced(&self) -> bool {
+        there(&self.copy)
+    }
+
+    fn put(&self, temp: TempPath, to: &Path) -> Result<()> {
+        temp.persist(to).map_err(|e| e.error).context(Kind::Io, to.display())?;
+        sync_above(to)
+    }
+}
+
+fn there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).context(Kind::Io, path.display()),
+        _ => Ok(()),
     }
 }
 
@@ -216,6 +329,44 @@ mod tests {
         assert!(stage(&archive(), &places(root.path())).unwrap().swap(&root.path().join("aside")).is_err());
         assert_eq!(fs::read(root.path().join("etc/a")).unwrap(), b"old a");
         assert_eq!(fs::read_dir(root.path().join("etc/deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn members_that_wait_take_their_places_and_give_them_back_as_often_as_asked() {
+        let root = tempfile::tempdir().unwrap();
+        let (old, none) = (root.path().join("etc/a"), root.path().join("etc/deep/b"));
+        fs::create_dir_all(root.path().join("etc/deep")).unwrap();
+        fs::write(&old, "old a").unwrap();
+        let all = Waiting::all(&places(root.path()), &root.path().join("aside"), "s-c");
+        for _ in 0..2 {
+            all.iter().for_each(|w| w.write(&archive()).unwrap());
+            assert_eq!(fs::read(&old).unwrap(), b"old a");
+            for _ in 0..2 {
+                all.iter().for_each(|w| w.take_place().unwrap());
+                assert_eq!(
+                    (fs::read(&old).unwrap(), fs::read(&none).unwrap()),
+                    (b"new a".into(), b"new b".into())
+                );
+            }
+            assert_eq!(all.iter().filter(|w| w.replaced()).count(), 1);
+            for _ in 0..2 {
+                all.iter().for_each(|w| w.give_back().unwrap());
+                assert_eq!(fs::read(&old).unwrap(), b"old a");
+                assert!(!none.exists());
+            }
+            all.iter().for_each(|w| w.remove_copy().and_then(|()| w.remove_staged()).unwrap());
+        }
+        assert_eq!(fs::read_dir(root.path().join("etc")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_member_that_has_not_taken_its_place_gives_nothing_back() {
+        let root = tempfile::tempdir().unwrap();
+        let all = Waiting::all(&places(root.path()), &root.path().join("aside"), "s-c");
+        all.iter().for_each(|w| w.write(&archive()).unwrap());
+        all[0].take_place().unwrap();
+        all.iter().for_each(|w| w.give_back().unwrap());
+        assert!(all.iter().all(|w| !w.place.exists()));
     }
 
     #[test]

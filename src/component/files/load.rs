@@ -12,6 +12,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::beneath;
 use super::list::{Keeping, Kept, Line};
+use super::parked::{self, Parked};
 use super::staging::{Staging, Target};
 use super::swap;
 use super::tree::{Parents, Tree, root_entry};
@@ -47,6 +48,13 @@ impl Loaded {
     /// blocking thread, while nothing that writes to the folder runs.
     pub fn swap(self, stamp: &str) -> Result<Option<std::path::PathBuf>> {
         swap::swap(self.staging, stamp)
+    }
+
+    /// Lets the restored folder of a [`Target::Folder`] wait where the old one will lie, as `<name>.before-<stamp>/<name>`.
+    ///
+    /// To be called from a blocking thread. What is parked is dropped on request only.
+    pub fn park(self, stamp: &str) -> Result<Parked> {
+        parked::park(self.staging, stamp)
     }
 }
 

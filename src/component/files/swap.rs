@@ -31,8 +31,8 @@ struct Journal {
 }
 
 /// A swap that did not happen.
-struct Failed {
-    error: Error,
+pub(super) struct Failed {
+    pub error: Error,
     /// Whether all is as it was, so that what was restored can go.
     undone: bool,
 }
@@ -81,7 +81,7 @@ fn whole(path: &Path, new: &Path) -> Result<bool, Failed> {
 }
 
 /// Lets two paths change places, in one step where the file system can.
-fn exchange(path: &Path, new: &Path) -> Result<(), Failed> {
+pub(super) fn exchange(path: &Path, new: &Path) -> Result<(), Failed> {
     match renameat_with(CWD, path, CWD, new, RenameFlags::EXCHANGE) {
         Ok(()) => return Ok(()),
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
@@ -107,7 +107,7 @@ fn exchange_by_three(path: &Path, new: &Path) -> Result<(), Failed> {
     })
 }
 
-fn passing(new: &Path) -> PathBuf {
+pub(super) fn passing(new: &Path) -> PathBuf {
     let mut name = OsString::from(PASSING);
     name.push(new.file_name().unwrap_or_default());
     new.with_file_name(name)
@@ -209,7 +209,7 @@ fn inodes(folder: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(out)
 }
 
-fn inode_of(path: &Path) -> Option<u64> {
+pub(super) fn inode_of(path: &Path) -> Option<u64> {
     fs::symlink_metadata(path).ok().map(|m| m.ino())
 }
 
@@ -257,7 +257,7 @@ fn remove_journal(root: &Path) -> Result<()> {
 }
 
 /// Renames to a name that must be free: nothing is ever written over.
-fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     let what = || format!("cannot rename {} to {}", from.display(), to.display());
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
@@ -270,7 +270,7 @@ fn rename(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-fn sync(folder: &Path) -> Result<()> {
+pub(super) fn sync(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|f| f.sync_all()).context(Kind::Io, format!("folder {}", folder.display()))
 }
 

@@ -91,6 +91,75 @@ pub async fn drop_database(server: &Server, database: &str) -> Result<()> {
     Ok(())
 }
 
+/// Drops a database and the connections that work in it; one that is not there counts as dropped.
+///
+/// A client that outlived the program which fed it would go on loading into the next database of that name.
+pub async fn empty_out(server: &Server, database: &str) -> Result<()> {
+    let name = literal(database);
+    let working = format!("SELECT JSON_ARRAY(ID) FROM information_schema.PROCESSLIST WHERE DB = {name};");
+    for (id,) in server.rows::<(u64,)>(&working).await? {
+        // It may have ended by itself.
+        server.lines(&format!("KILL {id};")).await.ok();
+    }
+    drop_database(server, database).await
+}
+
+/// Drops a database as [`empty_out`] does, and the rights on it.
+pub async fn remove_database(server: &Server, database: &str) -> Result<()> {
+    empty_out(server, database).await?;
+    let name = literal(database);
+    let escaped = literal(&database.replace('_', "\\_").replace('%', "\\%"));
+    let rights = format!("SELECT JSON_ARRAY(User, Host, Db) FROM mysql.db WHERE Db IN ({name}, {escaped});");
+    for (user, host, given) in server.rows::<(String, String, String)>(&rights).await? {
+        let sql = format!(
+            "REVOKE ALL PRIVILEGES ON {}.* FROM {}@{};",
+            identifier(&given),
+            literal(&user),
+            literal(&host)
+        );
+        server.lines(&sql).await?;
+    }
+    Ok(())
+}
+
+/// Returns how many bytes the tables of a database take, by the server's estimate.
+pub async fn database_bytes(server: &Server, database: &str) -> Result<u64> {
+    let sql = format!(
+        "SELECT JSON_ARRAY(CAST(COALESCE(SUM(DATA_LENGTH + INDEX_LENGTH), 0) AS UNSIGNED)) FROM information_schema.TABLES
+         WHERE TABLE_SCHEMA = {};",
+        literal(database)
+    );
+    Ok(server.rows::<(u64,)>(&sql).await?.first().map_or(0, |(n,)| *n))
+}
+
+/// Returns the server's version, such as `10.11.19-MariaDB`.
+pub async fn server_version(server: &Server) -> Result<String> {
+    let rows: Vec<(String,)> = server.rows("SELECT JSON_ARRAY(VERSION());").await?;
+    rows.into_iter()
+        .next()
+        .map(|(v,)| v)
+        .ok_or_else(|| Error::new(Kind::Source, format!("{server} tells no version")))
+}
+
+/// Fails with [`Kind::Conflict`] where a database holds a view, trigger, routine or event, which [`swap`] cannot move.
+pub async fn refuse_immovable(server: &Server, database: &str) -> Result<()> {
+    movable(server, database, &preflight::inventory(server, database).await?)
+}
+
+fn movable(server: &Server, database: &str, inventory: &preflight::Inventory) -> Result<()> {
+    let mut fixed: Vec<String> = inventory.triggers.keys().map(|n| format!("trigger {n}")).collect();
+    fixed.extend(inventory.views.keys().map(|n| format!("view {n}")));
+    fixed.extend(inventory.routines.keys().map(ToString::to_string));
+    fixed.extend(inventory.events.keys().map(|n| format!("event {n}")));
+    let Some(first) = fixed.first() else { return Ok(()) };
+    let more = match fixed.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let what = format!("{server}: `{database}` holds what cannot be moved: {first}{more}");
+    Err(Error::new(Kind::Conflict, what))
+}
+
 /// Puts what `staged` holds in the place of what `live` holds, which moves to the new database `aside`, in one
 /// `RENAME TABLE`: the site sees all of the old or all of the new. `staged` is dropped.
 ///
@@ -105,22 +174,8 @@ pub async fn swap(server: &Server, live: &str, staged: &str, aside: &str) -> Res
             format!("{server}: `{staged}` holds nothing to put in place"),
         ));
     }
-    for (database, inventory) in [(live, &old), (staged, &new)] {
-        let mut fixed: Vec<String> = inventory.triggers.keys().map(|n| format!("trigger {n}")).collect();
-        fixed.extend(inventory.views.keys().map(|n| format!("view {n}")));
-        fixed.extend(inventory.routines.keys().map(ToString::to_string));
-        fixed.extend(inventory.events.keys().map(|n| format!("event {n}")));
-        if let Some(first) = fixed.first() {
-            let more = match fixed.len() - 1 {
-                0 => String::new(),
-                n => format!(" and {n} more"),
-            };
-            return Err(Error::new(
-                Kind::Conflict,
-                format!("{server}: `{database}` holds what cannot be moved: {first}{more}"),
-            ));
-        }
-    }
+    movable(server, live, &old)?;
+    movable(server, staged, &new)?;
     let moves = |inventory: &preflight::Inventory, from: &str, to: &str| -> Vec<String> {
         let names = inventory.tables.keys().chain(&inventory.sequences);
         names

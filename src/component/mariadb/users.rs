@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 
 use super::connect::{identifier, literal};
 use super::{Server, UserRecord};
@@ -77,6 +78,121 @@ pub async fn create_user(server: &Server, new: &NewUser) -> Result<()> {
     Ok(())
 }
 
+/// Gives an account that is there, and may come from anywhere, all rights on its databases; its password stays.
+pub async fn let_in(server: &Server, new: &NewUser) -> Result<()> {
+    let account = Account::from_anywhere(&new.user).quoted();
+    let grant =
+        |database: &String| format!("GRANT ALL PRIVILEGES ON {}.* TO {account};", grantable(database));
+    let sql: Vec<String> = new.databases.iter().map(grant).collect();
+    server.lines(&sql.join("\n")).await.map(drop)
+}
+
+/// An account: a name, and from where it may come.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Account {
+    /// The name.
+    pub user: String,
+    /// From where.
+    pub host: String,
+}
+
+impl Account {
+    /// Names an account that may come from anywhere.
+    pub fn from_anywhere(user: &str) -> Account {
+        Account { user: user.to_owned(), host: "%".to_owned() }
+    }
+
+    /// Names a recorded account as it comes back: one address does not last.
+    pub fn of(record: &UserRecord) -> Account {
+        Account { user: record.user.clone(), host: lasting(&record.host).to_owned() }
+    }
+
+    /// Reads `user@host`.
+    pub fn parse(text: &str) -> Option<Account> {
+        text.rsplit_once('@').map(|(user, host)| Account { user: user.into(), host: host.into() })
+    }
+
+    fn quoted(&self) -> String {
+        format!("{}@{}", literal(&self.user), literal(&self.host))
+    }
+}
+
+/// Returns those accounts that the server does not have, each once.
+pub async fn missing(server: &Server, accounts: &[Account]) -> Result<Vec<Account>> {
+    let mut missing = Vec::new();
+    for account in accounts {
+        let (user, host) = (literal(&account.user), literal(&account.host));
+        let sql =
+            format!("SELECT JSON_ARRAY(COUNT(*)) FROM mysql.user WHERE User = {user} AND Host = {host};");
+        let there = server.rows::<(u64,)>(&sql).await?.first().is_some_and(|(n,)| *n > 0);
+        if !there && !missing.contains(account) {
+            missing.push(account.clone());
+        }
+    }
+    Ok(missing)
+}
+
+/// Drops accounts; those that are not there count as dropped.
+pub async fn drop_accounts(server: &Server, accounts: &[Account]) -> Result<()> {
+    for account in accounts {
+        server.lines(&format!("DROP USER IF EXISTS {};", account.quoted())).await?;
+    }
+    Ok(())
+}
+
+/// Lets in whoever shall use a database that is to take another's place: who has rights on `old` gets the same on `new`,
+/// and recorded accounts that are not there are made, with their rights on `from` now on `new`.
+///
+/// No account that is there loses a right or changes its password.
+pub async fn admit(
+    server: &Server,
+    users: &[UserRecord],
+    from: &str,
+    old: Option<&str>,
+    new: &str,
+) -> Result<()> {
+    let mut all = Vec::new();
+    if let Some(old) = old.filter(|old| *old != new) {
+        for living in recorded(server, old).await? {
+            let moved = living.grants.iter().map(|grant| (grant, moved_to(grant, old, new)));
+            all.extend(moved.filter(|(grant, moved)| *grant != moved).map(|(_, moved)| format!("{moved};")));
+        }
+    }
+    for user in users {
+        let account = Account::of(user);
+        if missing(server, std::slice::from_ref(&account)).await?.is_empty() {
+            let on_it = user.grants.iter().filter(|grant| names(grant, from));
+            all.extend(on_it.map(|grant| format!("{};", at_host(&moved_to(grant, from, new), user))));
+        } else {
+            all.extend(
+                statements(user, from, &[new])
+                    .into_iter()
+                    .map(|s| s.replacen("CREATE OR REPLACE", "CREATE", 1)),
+            );
+        }
+    }
+    if !all.is_empty() {
+        server.lines(&all.join("\n")).await?;
+    }
+    Ok(())
+}
+
+/// Tells whether a GRANT is about a database.
+fn names(grant: &str, database: &str) -> bool {
+    [grantable(database), identifier(database)].iter().any(|name| grant.contains(&format!(" ON {name}.")))
+}
+
+/// Returns an account's place, where one address becomes all.
+fn lasting(host: &str) -> &str {
+    if host.parse::<IpAddr>().is_ok() { "%" } else { host }
+}
+
+/// Returns a statement about a recorded account as one about the account that it comes back as.
+fn at_host(statement: &str, record: &UserRecord) -> String {
+    let account = |host: &str| format!("{}@{}", identifier(&record.user), identifier(host));
+    statement.replacen(&account(&record.host), &account(lasting(&record.host)), 1)
+}
+
 /// Makes recorded accounts again, with their passwords and with their rights on `from` now on each of `databases`.
 ///
 /// One that could only come from one address may come from anywhere: a container's address does not last.
@@ -94,9 +210,7 @@ pub async fn recreate_users(
 }
 
 fn statements(record: &UserRecord, from: &str, databases: &[&str]) -> Vec<String> {
-    let account = |host: &str| format!("{}@{}", identifier(&record.user), identifier(host));
-    let host = if record.host.parse::<IpAddr>().is_ok() { "%" } else { &record.host };
-    let moved = |statement: &str| statement.replacen(&account(&record.host), &account(host), 1);
+    let moved = |statement: &str| at_host(statement, record);
     let mut all =
         vec![format!("{};", moved(&record.create).replacen("CREATE USER", "CREATE OR REPLACE USER", 1))];
     for grant in &record.grants {

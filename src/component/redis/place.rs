@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use tokio_util::io::SyncIoBridge;
 
 use super::manifest::{MANIFEST_LIMIT_BYTES, Manifest, check_name};
@@ -29,21 +30,136 @@ const ENTRIES_LIMIT: usize = 1000;
 /// empty beside it. Fails with [`Kind::Damaged`] for a tar whose files are not those its manifest names, with
 /// [`Kind::Conflict`] where something was moved aside under this stamp already.
 pub async fn place(folder: &Path, record: &RedisRecord, source: Source, stamp: &str) -> Result<Vec<PathBuf>> {
+    let placed = stage(folder, record, source, stamp).await?;
+    let moving = tokio::task::spawn_blocking(move || {
+        let aside = placed.take_place();
+        if aside.is_err() {
+            // The error that led here counts.
+            placed.remove_staged().ok();
+        }
+        aside
+    });
+    moving.await.context(Kind::Bug, "placing files of a redis")?
+}
+
+/// Writes a dumped stream below `folder` under a staging name, whole and synced; the Redis may run meanwhile.
+pub async fn stage(folder: &Path, record: &RedisRecord, source: Source, stamp: &str) -> Result<Placed> {
     let (folder, record, stamp) = (folder.to_owned(), record.clone(), stamp.to_owned());
     let stream = SyncIoBridge::new(source);
-    let placing = tokio::task::spawn_blocking(move || {
+    let staging = tokio::task::spawn_blocking(move || {
         for name in [&record.appenddirname, &record.appendfilename, &record.dbfilename, &stamp] {
             check_name(name)?;
         }
         let place = Place::open(folder)?;
-        let placed = place.fill(&record, stream).and_then(|name| place.swap(&record, &name, &stamp));
-        if placed.is_err() {
-            // The error that led here counts.
-            remove(&place.staging()).ok();
+        match place.fill(&record, stream) {
+            Ok(name) => Ok(Placed::new(place.folder, name, &record, stamp)),
+            Err(e) => {
+                // The error that led here counts.
+                remove(&place.staging()).ok();
+                Err(e)
+            }
         }
-        placed
     });
-    placing.await.context(Kind::Bug, "placing files of a redis")?
+    staging.await.context(Kind::Bug, "staging files of a redis")?
+}
+
+/// Files that wait below a data folder; its fields are to be written down, since they find them again.
+///
+/// All but [`Placed::remove_staged`] are for while the Redis does not run; each may be repeated after a kill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    folder: PathBuf,
+    /// What is to take its place in the folder.
+    name: String,
+    /// What would be loaded instead, or stand beside it as another state of the same data.
+    olds: Vec<String>,
+    stamp: String,
+}
+
+impl Placed {
+    fn new(folder: PathBuf, name: String, record: &RedisRecord, stamp: String) -> Placed {
+        // The RDB goes too: nobody should find two states of the same data and wonder which is which.
+        let mut olds =
+            vec![record.appenddirname.clone(), record.dbfilename.clone(), record.appendfilename.clone()];
+        olds.dedup();
+        Placed { folder, name, olds, stamp }
+    }
+
+    fn staged(&self) -> PathBuf {
+        self.folder.join(STAGING).join(&self.name)
+    }
+
+    fn before(&self, old: &str) -> PathBuf {
+        self.folder.join(format!("{old}.before-{}", self.stamp))
+    }
+
+    /// Moves aside what is there and lets the new take its place; returns what lies aside.
+    pub fn take_place(&self) -> Result<Vec<PathBuf>> {
+        if there(&self.staged()) {
+            for old in &self.olds {
+                let (from, to) = (self.folder.join(old), self.before(old));
+                if !there(&from) {
+                    continue;
+                }
+                if there(&to) {
+                    return Err(Error::new(Kind::Conflict, format!("{} is there already", to.display())));
+                }
+                fs::rename(&from, &to).context(Kind::Io, from.display())?;
+            }
+            let target = self.folder.join(&self.name);
+            fs::rename(self.staged(), &target).context(Kind::Io, target.display())?;
+        }
+        self.remove_staged()?;
+        sync(&self.folder)?;
+        Ok(self.olds.iter().map(|old| self.before(old)).filter(|path| there(path)).collect())
+    }
+
+    /// Puts back what lies aside; what had taken its place is staged again.
+    pub fn give_back(&self) -> Result<()> {
+        let staging = self.folder.join(STAGING);
+        let was_aside = self.olds.iter().any(|old| there(&self.before(old)));
+        if !there(&self.staged()) && (was_aside || there(&self.folder.join(&self.name))) {
+            fs::create_dir_all(&staging).context(Kind::Io, staging.display())?;
+            let new = self.folder.join(&self.name);
+            if there(&new) {
+                fs::rename(&new, self.staged()).context(Kind::Io, new.display())?;
+            }
+        }
+        for old in &self.olds {
+            let (place, before) = (self.folder.join(old), self.before(old));
+            if !there(&before) {
+                continue;
+            }
+            // What the new one has written since it started goes with it.
+            remove(&place)?;
+            fs::rename(&before, &place).context(Kind::Io, place.display())?;
+        }
+        sync(&self.folder)
+    }
+
+    /// Removes what lies aside.
+    pub fn remove_old(&self) -> Result<()> {
+        self.olds.iter().try_for_each(|old| remove(&self.before(old)))
+    }
+
+    /// Removes what is staged.
+    pub fn remove_staged(&self) -> Result<()> {
+        remove(&self.folder.join(STAGING))
+    }
+
+    /// Tells whether something lies aside.
+    pub fn replaced(&self) -> bool {
+        self.olds.iter().any(|old| there(&self.before(old)))
+    }
+}
+
+/// Removes what a staging that was cut off left in a data folder.
+pub fn sweep(folder: &Path) -> Result<()> {
+    remove(&folder.join(STAGING))
+}
+
+fn there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 /// A data folder and its owner.
@@ -167,30 +283,6 @@ impl Place {
             })?;
         }
         file.sync_all().context(Kind::Io, about())
-    }
-
-    /// Moves aside what is there and lets `name` take its place.
-    fn swap(&self, record: &RedisRecord, name: &str, stamp: &str) -> Result<Vec<PathBuf>> {
-        let mut aside = Vec::new();
-        // The RDB goes too: nobody should find two states of the same data and wonder which is which.
-        let mut old = vec![&record.appenddirname, &record.dbfilename, &record.appendfilename];
-        old.dedup();
-        for old in old {
-            let (from, to) = (self.folder.join(old), self.folder.join(format!("{old}.before-{stamp}")));
-            if fs::symlink_metadata(&from).is_err() {
-                continue;
-            }
-            if fs::symlink_metadata(&to).is_ok() {
-                return Err(Error::new(Kind::Conflict, format!("{} is there already", to.display())));
-            }
-            fs::rename(&from, &to).context(Kind::Io, from.display())?;
-            aside.push(to);
-        }
-        let target = self.folder.join(name);
-        fs::rename(self.staging().join(name), &target).context(Kind::Io, target.display())?;
-        remove(&self.staging())?;
-        sync(&self.folder)?;
-        Ok(aside)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::config::Tenant;
 use crate::error::{Error, Kind, Result};
 use crate::id::{ComponentName, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
+use crate::ops::restore;
 use crate::repo::certificate::Role;
 use crate::repo::receipt::Trigger;
 
@@ -74,6 +75,8 @@ async fn alone(appliance: &Appliance, request: &Request, started: Timestamp) -> 
     // Before anything that a host without a certificate lacks too: this is what is to be mended.
     appliance.trust.may_write(&appliance.config.machine.host, Role::Backup, &request.tenant)?;
     let _lock = appliance.state.lock(&request.tenant)?;
+    // What is neither the old tenant nor the new one is not worth a snapshot.
+    restore::refuse_half(&appliance.state, &request.tenant)?;
     let stop = &appliance.around.stop;
     let mut lease = unless_stopped(stop, lease::take(appliance, &request.tenant)).await?;
     let work = unless_stopped(stop, run(appliance, tenant, request, started));

@@ -1,21 +1,17 @@
 //! What provisioning made, written down before it is made: the ground on which a second call completes and a rollback removes.
 //!
-//! One line of JSON each, fsynced: `begin` with the run's id, `intent` before a thing is made, `made` after, `undone`, `end`.
-//! A line that was cut off by a kill is dropped: nothing follows an intent that was not written whole. Holds names
-//! only, never a secret. Locked while it is open, so that a tenant is provisioned by one process at a time.
+//! Events: `begin` with the run's id, `intent` before a thing is made, `made` after, `undone`, `end`. Holds names only, never a
+//! secret. Locked while it is open, so that a tenant is provisioned by one process at a time.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::step::StepName;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::id::TenantName;
-use crate::ops::state::make_private_dir;
+use crate::ops::journal;
 
 /// Something that a step makes: a container, a file, a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +39,7 @@ impl Thing {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event {
     Begin { run: String },
@@ -53,24 +49,10 @@ enum Event {
     End,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Line {
-    at: Timestamp,
-    #[serde(flatten)]
-    event: Event,
-}
-
 /// A tenant's journal, open and locked.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    file: File,
-    events: Vec<Event>,
+    lines: journal::Journal<Event>,
 }
 
 impl Journal {
@@ -83,56 +65,28 @@ impl Journal {
     ///
     /// [`Kind::Locked`] while another process has it, [`Kind::Damaged`] where a line other than the last is none.
     pub fn open(state_dir: &Path, tenant: &TenantName) -> Result<Journal> {
-        use std::os::unix::fs::OpenOptionsExt;
-        let path = Journal::path(state_dir, tenant);
-        let about = || format!("journal {}", path.display());
-        let dir = state_dir.join("provision");
-        make_private_dir(&dir)?;
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .context(Kind::Io, about())?;
-        if !crate::lock::exclusive(&file).context(Kind::Io, about())? {
-            return Err(Error::new(Kind::Locked, format!("tenant {tenant} is being provisioned right now"))
-                .hint(
-                    "wait for it to end: `ps -C lifeboat -o pid,lstart,args` shows what runs on this host",
-                ));
-        }
-        File::open(&dir).and_then(|d| d.sync_all()).context(Kind::Io, about())?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).context(Kind::Io, about())?;
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        let events = parse(&text[..whole]).map_err(|e| e.in_context(about()))?;
-        // What a kill cut off goes, so that the next line stands on its own.
-        file.set_len(whole as u64).context(Kind::Io, about())?;
-        file.seek(SeekFrom::End(0)).context(Kind::Io, about())?;
-        Ok(Journal { path, inner: Mutex::new(Inner { file, events }) })
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let taken = || {
+            Error::new(Kind::Locked, format!("tenant {tenant} is being provisioned right now"))
+                .hint("wait for it to end: `ps -C lifeboat -o pid,lstart,args` shows what runs on this host")
+        };
+        Ok(Journal { lines: journal::Journal::open(Journal::path(state_dir, tenant), taken)? })
     }
 
     fn write(&self, at: Timestamp, event: Event) -> Result<()> {
-        let about = || format!("journal {}", self.path.display());
-        let mut line = serde_json::to_vec(&Line { at, event: event.clone() }).context(Kind::Bug, about())?;
-        line.push(b'\n');
-        let mut inner = self.inner();
-        inner.file.write_all(&line).context(Kind::Io, about())?;
-        inner.file.sync_data().context(Kind::Io, about())?;
-        inner.events.push(event);
-        Ok(())
+        self.lines.write(at, event)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&[Event]) -> T) -> T {
+        self.lines.read(look)
     }
 
     /// Returns the id of the run whose things these are; none before the first, and after one was taken back.
     pub fn run(&self) -> Option<String> {
-        self.inner().events.iter().rev().find_map(|e| match e {
-            Event::Begin { run } => Some(run.clone()),
-            _ => None,
+        self.read(|events| {
+            events.iter().rev().find_map(|e| match e {
+                Event::Begin { run } => Some(run.clone()),
+                _ => None,
+            })
         })
     }
 
@@ -148,7 +102,7 @@ impl Journal {
 
     /// Says that a thing that is not there is about to be made; does nothing where that was said.
     pub fn intend(&self, at: Timestamp, step: StepName, thing: &Thing) -> Result<()> {
-        let said = self.inner().live(step).iter().any(|t| t.kind == thing.kind && t.name == thing.name);
+        let said = self.live(step).iter().any(|t| t.kind == thing.kind && t.name == thing.name);
         if said { Ok(()) } else { self.write(at, Event::Intent { step, thing: thing.clone() }) }
     }
 
@@ -164,28 +118,27 @@ impl Journal {
 
     /// Returns what a step made or was about to make, the last first.
     pub fn things(&self, step: StepName) -> Vec<Thing> {
-        let mut all = self.inner().live(step);
+        let mut all = self.live(step);
         all.reverse();
         all
     }
 
     /// Tells whether a step made this thing, or was about to.
     pub fn has(&self, step: StepName, kind: &str, name: &str) -> bool {
-        self.inner().live(step).iter().any(|t| t.kind == kind && t.name == name)
+        self.live(step).iter().any(|t| t.kind == kind && t.name == name)
     }
 
     /// Tells whether a step made this thing to its end.
     pub fn is_made(&self, step: StepName, kind: &str, name: &str) -> bool {
-        let inner = self.inner();
         let about = |s: &StepName, t: &Thing| *s == step && t.kind == kind && t.name == name;
-        let last = inner.events.iter().rev().find_map(|e| match e {
+        let last = |e: &Event| match e {
             Event::Made { step, thing } if about(step, thing) => Some(true),
             Event::Intent { step, thing } | Event::Undone { step, thing } if about(step, thing) => {
                 Some(false)
             }
             _ => None,
-        });
-        last == Some(true)
+        };
+        self.read(|events| events.iter().rev().find_map(last)) == Some(true)
     }
 
     /// Says that the tenant is whole: from here on it is not taken back, only removed by `deprovision`.
@@ -195,41 +148,29 @@ impl Journal {
 
     /// Tells whether the tenant was whole at some time.
     pub fn is_ended(&self) -> bool {
-        self.inner().events.contains(&Event::End)
+        self.read(|events| events.contains(&Event::End))
     }
 
     /// Forgets all, once everything is removed.
     pub fn remove(self) -> Result<()> {
-        crate::ops::state::remove(&self.path)
+        self.lines.remove()
     }
-}
 
-impl Inner {
     fn live(&self, step: StepName) -> Vec<Thing> {
-        let mut all: Vec<Thing> = Vec::new();
-        for event in &self.events {
-            match event {
-                Event::Intent { step: s, thing } if *s == step => all.push(thing.clone()),
-                Event::Undone { step: s, thing } if *s == step => {
-                    all.retain(|t| (&t.kind, &t.name) != (&thing.kind, &thing.name));
+        self.read(|events| {
+            let mut all: Vec<Thing> = Vec::new();
+            for event in events {
+                match event {
+                    Event::Intent { step: s, thing } if *s == step => all.push(thing.clone()),
+                    Event::Undone { step: s, thing } if *s == step => {
+                        all.retain(|t| (&t.kind, &t.name) != (&thing.kind, &thing.name));
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
-        }
-        all
-    }
-}
-
-fn parse(text: &[u8]) -> Result<Vec<Event>> {
-    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-    lines
-        .enumerate()
-        .map(|(n, line)| {
-            let line: Line =
-                serde_json::from_slice(line).context(Kind::Damaged, format_args!("line {}", n + 1))?;
-            Ok(line.event)
+            all
         })
-        .collect()
+    }
 }
 
 #[cfg(test)]

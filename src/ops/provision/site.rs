@@ -16,7 +16,7 @@ use super::secrets::Secret;
 use super::step::{Standing, Step, StepName};
 use crate::component::bench::Program;
 use crate::error::{Error, Kind, Result};
-use crate::id::ComponentName;
+use crate::id::{ComponentName, TenantName};
 use crate::ops::appliance::Appliance;
 use crate::ops::restore;
 use crate::ops::snapshots::Which;
@@ -169,9 +169,15 @@ async fn from_snapshot(job: &Job, which: &Which) -> Result<()> {
         only: vec![ComponentName::Database, ComponentName::Files],
         with_queue: false,
         with_sso: false,
+        pause_scheduler: false,
         // What a run that was killed had loaded; nothing else can be there behind the journal's intent.
         yes_overwrite: Some(name.clone()),
+        without_safety: None,
+        commit: true,
     };
+    if end_earlier(&appliance, name).await? {
+        return Ok(());
+    }
     let opened = restore::open(&appliance, name, which, identities).await?;
     let plan = restore::plan(&appliance, &request, &opened).await?;
     if !plan.makes.is_empty() {
@@ -183,6 +189,19 @@ async fn from_snapshot(job: &Job, which: &Which) -> Result<()> {
             .hint(format!("`lifeboat restore {name}` makes them again as they were")));
     }
     restore::apply(&appliance, &request, &opened, &plan).await.map(drop)
+}
+
+/// Takes back what a restore left that was cut off; tells whether there is nothing more to do, for it had come to its end.
+async fn end_earlier(appliance: &Appliance, name: &TenantName) -> Result<bool> {
+    let Some(pending) = restore::pending(&appliance.state, name)? else { return Ok(false) };
+    let Appliance { config, state, around, .. } = appliance;
+    let ending = restore::Ending { config, state, around };
+    let ended = matches!(pending.phase, restore::Phase::Done | restore::Phase::Committing);
+    match ended {
+        true => ending.commit(name).await?,
+        false => ending.undo(name).await?,
+    };
+    Ok(ended)
 }
 
 /// Returns the option by which this version lets the site's account log in from any container.

@@ -1,15 +1,18 @@
-//! What a restore made in Docker, so that a failed one can take it away again.
+//! What a restore made in Docker, so that it can be taken away again.
 
 use std::time::Duration;
 
 use crate::error::Result;
 use crate::host::{ContainerSpec, Docker};
 
+use super::journal::{Event, Thing, ThingKind};
+use super::run::Run;
+
 /// How often a removal is tried, and how long it waits in between.
 const REMOVALS: usize = 5;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
 
-/// Containers, volumes and networks made by this run, in the order of their making.
+/// Containers, volumes and networks made by this restore, in the order of their making.
 #[derive(Debug, Default)]
 pub(super) struct Made {
     containers: Vec<String>,
@@ -18,26 +21,39 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// Makes a container that is not there, and remembers what came with it; tells whether it was made.
-    pub async fn ensure(&mut self, docker: &Docker, spec: &ContainerSpec) -> Result<bool> {
+    /// Returns those of what a journal names.
+    pub fn of(things: &[Thing]) -> Made {
+        let of = |kind: ThingKind| {
+            things.iter().filter(|t| t.kind == kind).map(|t| t.name.clone()).collect::<Vec<_>>()
+        };
+        Made {
+            containers: of(ThingKind::Container),
+            volumes: of(ThingKind::Volume),
+            networks: of(ThingKind::Network),
+        }
+    }
+
+    /// Makes a container that is not there, and writes down before what comes with it; tells whether it was made.
+    pub async fn ensure(run: &Run<'_>, spec: &ContainerSpec) -> Result<bool> {
+        let docker = &run.docker;
         if docker.try_inspect(&spec.name).await?.is_some() {
             return Ok(false);
         }
-        // Remembered before the call: one that fails half-way leaves what it had made.
+        let making =
+            |kind, name: &str| run.write(Event::Making(Thing { kind, name: name.to_owned(), of: None }));
+        // Before the call: one that fails half-way leaves what it had made.
         for endpoint in &spec.networks {
             let name = &endpoint.network.name;
-            if docker.try_inspect_network(name).await?.is_none() && !self.networks.contains(name) {
-                self.networks.push(name.clone());
+            if docker.try_inspect_network(name).await?.is_none() {
+                making(ThingKind::Network, name)?;
             }
         }
         for volume in spec.mounts.iter().filter_map(|m| m.volume.as_ref()) {
-            if docker.try_inspect_volume(&volume.name).await?.is_none()
-                && !self.volumes.contains(&volume.name)
-            {
-                self.volumes.push(volume.name.clone());
+            if docker.try_inspect_volume(&volume.name).await?.is_none() {
+                making(ThingKind::Volume, &volume.name)?;
             }
         }
-        self.containers.push(spec.name.clone());
+        making(ThingKind::Container, &spec.name)?;
         docker.create(spec).await?;
         Ok(true)
     }
@@ -50,7 +66,7 @@ impl Made {
         containers.chain(volumes).chain(networks).collect()
     }
 
-    /// Tells whether this run made a container.
+    /// Tells whether this restore made a container.
     pub fn container(&self, name: &str) -> bool {
         self.containers.iter().any(|n| n == name)
     }

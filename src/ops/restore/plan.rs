@@ -12,7 +12,8 @@ use crate::ops::record::Envelope;
 use crate::repo::manifest::State;
 
 use super::naming::Naming;
-use super::{Opened, Request};
+use super::outlook::{self, Outlook, Room};
+use super::{Opened, Request, journal};
 
 /// What is to be done with a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,6 +59,11 @@ pub struct Plan {
     pub makes: Vec<String>,
     /// Whether mail, scheduler and integrations will be switched off.
     pub muted: bool,
+    /// Whether a snapshot of what is there is taken first.
+    pub safety_snapshot: bool,
+    /// Versions, space and time.
+    #[serde(flatten)]
+    pub outlook: Outlook,
     /// What an operator should know.
     pub notes: Vec<String>,
 }
@@ -81,6 +87,20 @@ impl Plan {
         Err(Error::new(Kind::Usage, format!("nothing of {} would be restored", self.tenant)).hint(hint))
     }
 
+    /// Fails with [`Kind::Full`] where files are known not to fit beside those that are there.
+    pub fn refuse_no_room(&self) -> Result<()> {
+        let full = |room: &&Room| room.component == ComponentName::Files && room.lacks();
+        let Some(room) = self.outlook.space.iter().find(full) else { return Ok(()) };
+        let what = format!(
+            "restore of {}: files need {} MB and {} MB are free",
+            self.tenant,
+            room.needed_bytes / 1_000_000,
+            room.free_bytes.unwrap_or_default() / 1_000_000
+        );
+        Err(Error::new(Kind::Full, what)
+            .hint("make room on that disk, or restore other components with --only"))
+    }
+
     /// Fails where something would be moved aside and the operator did not type the name of the tenant it belongs to.
     pub fn refuse_overwriting(&self, request: &Request) -> Result<()> {
         if !self.overwrites() || request.yes_overwrite.as_ref() == Some(&self.target) {
@@ -89,7 +109,7 @@ impl Plan {
         let what: Vec<&str> = self.steps.iter().filter_map(|s| s.moves_aside.as_deref()).collect();
         Err(Error::new(Kind::Conflict, format!("tenant {} is there: {}", self.target, what.join("; "))).hint(
             format!(
-                "nothing is dropped, but all of it would be moved aside; to go on add --yes-overwrite {}",
+                "it would be backed up, replaced, and kept until --commit; to go on add --yes-overwrite {}",
                 self.target
             ),
         ))
@@ -109,6 +129,8 @@ pub(super) async fn make(appliance: &Appliance, request: &Request, opened: &Open
         steps: Vec::new(),
         makes: Vec::new(),
         muted: request.into.is_some() && !request.live,
+        safety_snapshot: false,
+        outlook: outlook::look(appliance, &docker, request, opened, &naming).await?,
         notes: Vec::new(),
     };
     for component in opened.reader.components() {
@@ -137,6 +159,10 @@ pub(super) async fn make(appliance: &Appliance, request: &Request, opened: &Open
         return Err(Error::new(Kind::NotFound, format!("snapshot {} has no {missing}", plan.snapshot)));
     }
     plan.refuse_idleness(request)?;
+    plan.safety_snapshot = plan.overwrites() && request.into.is_none() && !request.commit;
+    if let Some(pending) = journal::pending(&appliance.state, request.target())? {
+        plan.notes.push(pending.sentence());
+    }
     Ok(plan)
 }
 
