@@ -373,6 +373,51 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn staged_files_take_their_place_and_give_it_back_after_a_kill_at_any_rename() {
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
+        for renames in 0..=3 {
+            let at = tempfile::tempdir().unwrap();
+            fs::create_dir(at.path().join("appendonlydir")).unwrap();
+            fs::write(at.path().join("appendonlydir/old"), "old").unwrap();
+            fs::write(at.path().join("dump.rdb"), "old").unwrap();
+            let placed =
+                stage(at.path(), &record, Box::pin(std::io::Cursor::new(good())), "s").await.unwrap();
+            assert!(!placed.replaced());
+            let three = [
+                (at.path().join("appendonlydir"), placed.before("appendonlydir")),
+                (at.path().join("dump.rdb"), placed.before("dump.rdb")),
+                (placed.staged(), at.path().join("appendonlydir")),
+            ];
+            three.iter().take(renames).for_each(|(from, to)| fs::rename(from, to).unwrap());
+            for _ in 0..2 {
+                placed.take_place().unwrap();
+                assert!(at.path().join("appendonlydir/appendonly.aof.manifest").exists());
+            }
+            // The new one has written on.
+            fs::write(at.path().join("dump.rdb"), "new").unwrap();
+            for _ in 0..2 {
+                placed.give_back().unwrap();
+                assert_eq!(fs::read_to_string(at.path().join("appendonlydir/old")).unwrap(), "old");
+                assert_eq!(fs::read_to_string(at.path().join("dump.rdb")).unwrap(), "old");
+            }
+            placed.remove_staged().unwrap();
+            assert_eq!(names(at.path()), ["appendonlydir", "dump.rdb"], "after {renames} renames");
+        }
+    }
+
+    #[tokio::test]
+    async fn files_that_replaced_nothing_go_when_they_give_their_place_back() {
+        let at = tempfile::tempdir().unwrap();
+        let record = sample(Persistence::Aof, "7.0.15", "yes");
+        let placed = stage(at.path(), &record, Box::pin(std::io::Cursor::new(good())), "s").await.unwrap();
+        placed.take_place().unwrap();
+        placed.give_back().unwrap();
+        placed.give_back().unwrap();
+        placed.remove_staged().unwrap();
+        assert_eq!(names(at.path()), Vec::<String>::new());
+    }
+
+    #[tokio::test]
     async fn a_tar_that_is_cut_or_has_other_files_than_its_manifest_changes_nothing() {
         let at = tempfile::tempdir().unwrap();
         fs::write(at.path().join("dump.rdb"), "old").unwrap();

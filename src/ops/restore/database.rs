@@ -15,6 +15,7 @@ use super::apply::{Work, begin_part, clear_half};
 use super::journal::{Event, Thing, ThingKind};
 use super::part::{DatabasePart, Part};
 use super::plan::names_it;
+use super::stamp_of;
 
 /// How long a fresh server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(180);
@@ -78,6 +79,8 @@ pub(super) fn server_of(work: &Work<'_>, envelope: &Envelope) -> Result<Server> 
 
 /// Finds out which database the site uses, what the new one is called, and how they change places.
 async fn plan_part(work: &Work<'_>, server: &Server, record: &DatabaseRecord) -> Result<DatabasePart> {
+    // Of this try: a client that outlived an earlier one must not find a database of the name that it loads into.
+    let stamp = stamp_of(work.appliance.around.now());
     let site = super::files::living_config(work).await?;
     let mut old = None;
     let named = site.as_ref().and_then(SiteConfig::db_name).map(str::to_owned);
@@ -88,12 +91,12 @@ async fn plan_part(work: &Work<'_>, server: &Server, record: &DatabaseRecord) ->
     }
     let points = site.is_some() || work.envelope(ComponentName::Files)?.is_some();
     let moves = old.is_some() && (!points || named_by_operator(work));
-    let renamed = old.as_ref().filter(|_| moves).map(|old| dated(old, "_before_", &work.stamp));
+    let renamed = old.as_ref().filter(|_| moves).map(|old| dated(old, "_before_", &stamp));
     let free = !mariadb::has_tables(server, &record.database).await?;
     let new = match &old {
         // Under its recorded name, where that is free: what names it in its body then means itself.
         _ if free && !moves => record.database.clone(),
-        Some(old) => dated(old, "_r", &work.stamp),
+        Some(old) => dated(old, "_r", &stamp),
         None => record.database.clone(),
     };
     let own = old.as_ref().is_some_and(|old| undated(old) == undated(&record.database));
@@ -162,7 +165,7 @@ fn dated(base: &str, word: &str, stamp: &str) -> String {
 }
 
 /// Returns a database's name without the date that a restore gave it.
-fn undated(name: &str) -> &str {
+pub(super) fn undated(name: &str) -> &str {
     let is_stamp = |s: &str| s.len() == STAMP_CHARS && s.bytes().all(|b| b.is_ascii_digit() || b == b't');
     let of = |word: &str| name.rsplit_once(word).filter(|(_, end)| is_stamp(end)).map(|(plain, _)| plain);
     of("_before_").or_else(|| of("_r")).unwrap_or(name)
@@ -222,7 +225,9 @@ pub(super) async fn ensure_site_user(work: &mut Work<'_>, server: &Server, user:
         ));
     }
     if there && known {
-        return mariadb::let_in(server, &user).await;
+        // What it has stays as it was given, so that an undo has nothing to find.
+        let lacks = user.databases.iter().filter(|d| !rights.databases.contains(d)).cloned().collect();
+        return mariadb::let_in(server, &NewUser { databases: lacks, ..user }).await;
     }
     if there {
         work.notes

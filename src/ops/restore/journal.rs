@@ -349,3 +349,112 @@ pub fn refuse_pending(state: &State, target: &TenantName) -> Result<()> {
     };
     Err(Error::new(Kind::Conflict, format!("tenant {target}: {}", pending.sentence())).hint(ways))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> Event {
+        Event::Begin(Box::new(Begun {
+            tenant: "byrne".parse().unwrap(),
+            target: "byrne".parse().unwrap(),
+            snapshot: SnapshotId::new(Timestamp::UNIX_EPOCH, [1, 2, 3, 4]),
+            as_of: Timestamp::UNIX_EPOCH,
+            stamp: "s".into(),
+            from_copy: false,
+            only: Vec::new(),
+            live: false,
+            with_queue: false,
+            with_sso: false,
+            pause_scheduler: false,
+            apps: Vec::new(),
+            cache: None,
+            safety: Safety::NotNeeded,
+        }))
+    }
+
+    fn queue() -> Part {
+        Part::Queue { container: "q".into(), folder: "/q".into(), placed: None }
+    }
+
+    #[test]
+    fn every_event_comes_back_from_the_file_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        let target = "byrne".parse().unwrap();
+        let thing = Thing { kind: ThingKind::Account, name: "u@%".into(), of: Some("db".into()) };
+        let kept = vec![Kept { what: "x".into(), bytes: Some(7) }];
+        let database = Part::Database(super::super::part::DatabasePart {
+            container: "db".into(),
+            old: Some("_1".into()),
+            new: "_1_r".into(),
+            renamed: None,
+            own: true,
+            lent: Vec::new(),
+        });
+        let folder = Part::Folder {
+            place: "/s".into(),
+            stamp: "s".into(),
+            parked: Some(crate::component::files::Parked {
+                place: "/s".into(),
+                waiting: "/b/s".into(),
+                wrapping: "/b".into(),
+                inode: u64::MAX,
+                replaces: true,
+            }),
+        };
+        let all = vec![
+            begun(),
+            Event::Making(thing),
+            Event::Staging(database),
+            Event::Staged(folder),
+            Event::Stopping { running: vec!["app".into()] },
+            Event::Switching,
+            Event::Switched,
+            Event::Done { kept },
+            Event::Undoing,
+            Event::Undone,
+            Event::Committing,
+        ];
+        let journal = open(&state, &target).unwrap();
+        all.iter().for_each(|e| journal.write(Timestamp::UNIX_EPOCH, e.clone()).unwrap());
+        drop(journal);
+        let journal = open(&state, &target).unwrap();
+        journal.read(|events| assert_eq!(events, all));
+    }
+
+    #[test]
+    fn a_tenant_is_half_from_the_switch_to_its_end_and_nowhere_else() {
+        let mut events = vec![begun()];
+        let whole = |events: &[Event]| {
+            let story = Story::of(events).unwrap();
+            matches!(story.phase, Phase::Staging | Phase::Done | Phase::Committing)
+        };
+        for (event, is_whole) in [
+            (Event::Staging(queue()), true),
+            (Event::Stopping { running: vec!["q".into()] }, true),
+            (Event::Switching, false),
+            (Event::Switched, false),
+            (Event::Done { kept: Vec::new() }, true),
+            (Event::Undoing, false),
+        ] {
+            events.push(event);
+            assert_eq!(whole(&events), is_whole, "{events:?}");
+        }
+        assert!(Story::of(&[]).is_none());
+    }
+
+    #[test]
+    fn what_ran_before_is_what_the_first_stop_found_and_a_part_stands_once() {
+        let events = [
+            begun(),
+            Event::Staging(queue()),
+            Event::Staged(queue()),
+            Event::Stopping { running: vec!["app".into()] },
+            Event::Stopping { running: Vec::new() },
+        ];
+        let story = Story::of(&events).unwrap();
+        assert_eq!(story.running, Some(vec!["app".to_owned()]));
+        assert_eq!(story.parts, [(queue(), true)]);
+    }
+}

@@ -29,9 +29,8 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result};
-use crate::host::Docker;
 use crate::id::{ComponentName, SnapshotId, TenantName};
-use crate::ops::appliance::{Appliance, Surroundings};
+use crate::ops::appliance::Appliance;
 use crate::ops::check::open_reader;
 use crate::ops::record::Envelope;
 use crate::ops::snapshots::{self, Which};
@@ -245,6 +244,11 @@ pub async fn resume(appliance: &Appliance, target: &TenantName, opened: &Opened)
     carry_out(appliance, &request, opened, run, clock).await
 }
 
+/// Returns what names things of a time: `20261123t101500z`.
+fn stamp_of(at: jiff::Timestamp) -> String {
+    at.strftime("%Y%m%dt%H%M%Sz").to_string()
+}
+
 fn begun(appliance: &Appliance, request: &Request, opened: &Opened, safety: Safety) -> Result<Begun> {
     let naming = Naming::of(request);
     let receipt = &opened.committed.receipt;
@@ -257,7 +261,7 @@ fn begun(appliance: &Appliance, request: &Request, opened: &Opened, safety: Safe
         target: request.target().clone(),
         snapshot: receipt.snapshot.clone(),
         as_of: receipt.started,
-        stamp: appliance.around.now().strftime("%Y%m%dt%H%M%Sz").to_string(),
+        stamp: stamp_of(appliance.around.now()),
         from_copy: appliance.state.is_of_copy(),
         only: request.only.clone(),
         live: request.live,

@@ -15,6 +15,7 @@ use crate::component::redis::{self, Placed};
 use crate::error::{Context, Kind, Result};
 use crate::host::Docker;
 
+use super::database::undated;
 use super::journal::Kept;
 
 /// A part of a tenant.
@@ -86,6 +87,16 @@ impl DatabasePart {
             container: self.container.clone(),
             credentials: Credentials::Container,
         }
+    }
+
+    /// Drops the old database, and the account of its name that an earlier restore made for Frappe 15.
+    async fn drop_old(&self, docker: &Docker, old: &str) -> Result<()> {
+        let server = self.server(docker);
+        mariadb::remove_database(&server, old).await?;
+        if undated(old) != old && mariadb::rights_of(&server, old).await? == mariadb::Rights::default() {
+            return mariadb::drop_accounts(&server, &[Account::from_anywhere(old)]).await;
+        }
+        Ok(())
     }
 
     /// Returns the database that holds the old tables after the switch.
@@ -198,7 +209,7 @@ impl Part {
     pub async fn make_final(&self, docker: &Docker) -> Result<()> {
         if let Part::Database(part) = self {
             return match part.kept().filter(|_| part.own) {
-                Some(old) => mariadb::remove_database(&part.server(docker), old).await,
+                Some(old) => part.drop_old(docker, old).await,
                 None => Ok(()),
             };
         }
