@@ -7,6 +7,22 @@ use crate::support::cli::{docker, shell, try_docker};
 use crate::support::host::{Said, TestHost};
 use crate::support::tenant::TestTenant;
 
+/// Every job and queue with the hash of what it holds, in an order that does not depend on the server's hashing.
+const JOBS: &str = "local names = redis.call('KEYS', 'rq:*') table.sort(names) local said = ''
+    for _, name in ipairs(names) do
+      local kind, held = redis.call('TYPE', name).ok, {}
+      if kind == 'hash' then
+        local all = redis.call('HGETALL', name)
+        for i = 1, #all, 2 do held[#held + 1] = all[i] .. '=' .. all[i + 1] end
+        table.sort(held)
+      elseif kind == 'list' then held = redis.call('LRANGE', name, 0, -1)
+      elseif kind == 'zset' then held = redis.call('ZRANGE', name, 0, -1, 'WITHSCORES')
+      elseif kind == 'set' then held = redis.call('SMEMBERS', name) table.sort(held)
+      else held = { redis.call('GET', name) } end
+      said = said .. name .. ' ' .. kind .. ' ' .. redis.sha1hex(table.concat(held, '\0')) .. '\n'
+    end
+    return said";
+
 /// What of a tenant a restore changes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -263,13 +279,12 @@ fn picture(tenant: &TestTenant) -> Picture {
     let dump = dump.replace(&database, tenant.db_name());
     let mut files = tenant.files();
     files.retain(|path, _| !path.starts_with("./logs/"));
-    let jobs = "local k = redis.call('KEYS', 'rq:*') table.sort(k) local s = '' for _, n in ipairs(k) do \
-                s = s .. n .. ' ' .. redis.sha1hex(redis.call('DUMP', n)) .. '\\n' end return s";
+    let queue = tenant.redis("redis-queue", &["EVAL", JOBS, "0"]);
     let accounts = ask(
         tenant,
         "SELECT User, Host, Password FROM mysql.user WHERE User LIKE '\\\\_%' ORDER BY 1, 2;
          SELECT User, Host, Db FROM mysql.db WHERE User LIKE '\\\\_%' ORDER BY 1, 2, 3",
     );
     let env = fs::read_to_string(tenant.host_dir().join("compose.yaml")).unwrap();
-    Picture { dump, database, files, queue: tenant.redis("redis-queue", &["EVAL", jobs, "0"]), env, accounts }
+    Picture { dump, database, files, queue, env, accounts }
 }
