@@ -19,7 +19,7 @@ const JOBS: &str = "local names = redis.call('KEYS', 'rq:*') table.sort(names) l
       elseif kind == 'zset' then held = redis.call('ZRANGE', name, 0, -1, 'WITHSCORES')
       elseif kind == 'set' then held = redis.call('SMEMBERS', name) table.sort(held)
       else held = { redis.call('GET', name) } end
-      said = said .. name .. ' ' .. kind .. ' ' .. redis.sha1hex(table.concat(held, '\0')) .. '\n'
+      said = said .. name .. ' ' .. kind .. ' ' .. redis.sha1hex(table.concat(held, '|')) .. '\\n'
     end
     return said";
 

@@ -96,7 +96,7 @@ async fn end(call: &Call<'_>, args: &RestoreArgs) -> Result<u8> {
     } else if args.commit {
         ending.commit(target).await?
     } else if pending.needs_snapshot() {
-        let source = SourceArgs { from_copy: pending.begun.from_copy, ..args.source };
+        let source = SourceArgs { from_copy: pending.begun.from_copy };
         let (appliance, identities) = opening(call, args, source).await?;
         let which = Which::Id(pending.begun.snapshot.clone());
         let opening = restore::open(&appliance, &pending.begun.tenant, &which, &identities);

@@ -142,11 +142,9 @@ async fn settle_way(
         }
     }
     let live = if part.renamed.is_some() { part.old.as_ref() } else { Some(&part.new) };
-    if live.is_some_and(|live| *live != record.database) {
-        if !loaded.names_dumped.is_empty() {
-            // Before the site is pointed to it.
-            work.tell(format!("{} {}", loaded.names_dumped.join(", "), names_it(&record.database)));
-        }
+    if live.is_some_and(|live| *live != record.database) && !loaded.names_dumped.is_empty() {
+        // Before the site is pointed to it.
+        work.tell(format!("{} {}", loaded.names_dumped.join(", "), names_it(&record.database)));
     }
     if part.renamed.is_none() && part.old.is_some() {
         work.notes.push(format!("the site now uses database {}", part.new));
