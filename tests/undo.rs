@@ -47,7 +47,7 @@ fn commit_drops_what_was_there_and_the_next_restore_begins_anew() {
         let said = scene.host.run(&["restore", "t", "--undo"]).expect(1);
         assert!(said.err.contains("no restore waits"), "{}", said.err);
         // What is backed up next is the database that the site uses now.
-        scene.host.run(&["backup", "t"]).expect(0);
+        scene.backup();
     }
 }
 

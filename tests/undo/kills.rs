@@ -30,7 +30,6 @@ fn killed_at(scene: &Scene, mut run: Running, lines: usize, after: Duration) -> 
 /// Ends what a kill left, one way or the other, and leaves the tenant as it was before.
 #[track_caller]
 fn ended(scene: &Scene, old: &Picture, resume: bool, when: &str) {
-    println!("killed {when}: {:?}", scene.lines().last());
     if scene.lines().is_empty() {
         // Nothing had been begun.
         old.compare(&scene.picture(), when);

@@ -14,7 +14,7 @@ fn a_second_restore_waits_until_the_first_is_committed_or_undone() {
     let said = scene.host.run(&["restore", "t", "--resume"]).expect(0);
     assert!(said.out.contains("runs as restored"), "{}", said.out);
     // The restored tenant is backed up like any other.
-    scene.host.run(&["backup", "t"]).expect(0);
+    scene.backup();
     scene.host.run(&["restore", "t", "--commit"]).expect(0);
     scene.restore(&["--dry-run"]).expect(0);
     let said = scene.host.run(&["restore", "t", "--commit"]).expect(1);
@@ -69,7 +69,7 @@ fn a_tenant_that_is_half_old_and_half_new_is_red_and_not_backed_up_until_it_is_w
         } else {
             scene.is_as_backed_up();
         }
-        scene.host.run(&["backup", "t"]).expect(0);
+        scene.backup();
     }
 }
 

@@ -117,6 +117,14 @@ impl Scene {
         self.tenant.host_dir().join("compose.yaml")
     }
 
+    /// Takes a snapshot, which must be whole; that tables went with the restore may be found suspicious.
+    #[track_caller]
+    pub fn backup(&self) {
+        let said = self.host.run(&["backup", "t", "--json"]);
+        assert!(said.code == 0 || said.code == 4, "{}: {}{}", said.code, said.out, said.err);
+        assert!(said.json().iter().any(|line| line["whole"] == true), "{}", said.out);
+    }
+
     /// Restores the snapshot in place, all of it, the queue too.
     pub fn restore(&self, more: &[&str]) -> Said {
         self.host.run_unlocked(&[&self.arguments()[..], more].concat())
