@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lifeboat::config::{
-    CatchUp, Config, Cpus, DrillPlace, DrillPolicy, Faults, Login, Part, Role, SecretRef, SitesPlace, Size,
-    SourceFile, StoreAddress, Surroundings, TenantSize, Times,
+    Ask, CatchUp, Config, Cpus, DrillPlace, DrillPolicy, Drilling, Faults, Login, Part, Role, SecretRef,
+    SitesPlace, Size, SourceFile, StoreAddress, Surroundings, TenantSize, Times,
 };
 use lifeboat::error::{Error, Kind};
 use lifeboat::id::{ComponentName, ProofLevel, TenantName};
@@ -94,7 +94,8 @@ fn a_policy_without_keys_is_nightly_and_the_shipped_file_says_so() {
     assert_eq!(empty.rpo, Duration::from_secs(26 * 3600));
     assert_eq!(empty.catch_up, CatchUp::IfRpoBroken);
     let DrillPolicy::Runs { calendar, level } = &empty.drill else { panic!("no drill") };
-    assert_eq!(*level, ProofLevel::Loaded);
+    assert_eq!(*level, ProofLevel::Alive);
+    assert_eq!(empty.drilling, Drilling::default());
     assert_eq!(calendar.days, [false, false, false, false, false, false, true]);
     assert!(
         matches!(named("hourly").backups.times, Times::Every { interval, .. } if interval.as_secs() == 3600)
@@ -471,4 +472,40 @@ fn a_tenants_file_can_be_checked_before_it_is_written() {
     let twice = config.with_tenant_file(&name, &one.replace("acme.example", "byrne.example")).unwrap_err();
     assert!(twice.to_string().contains("tenants/byrne.toml"), "{twice}");
     assert!(twice.to_string().contains("also belongs to tenant acme"), "{twice}");
+}
+
+#[test]
+fn own_checks_of_drills_are_read_and_their_faults_are_told_with_all_others() {
+    let using = "site = \"s\"\npolicy = \"own\"\n";
+    let policy = |text: &str| {
+        read(&[("lifeboat.toml", SMALLEST), ("policies/own.toml", text), ("tenants/byrne.toml", using)])
+    };
+    let good = "[drill]\npick = \"random\"\nwithin = \"30d\"\nledger_within = \"3d\"\n\
+                [[drill.sql]]\nname = \"customers\"\nquery = \"SELECT 1\"\nexpect = \"1\"\n\
+                [[drill.http]]\nname = \"ping\"\npath = \"/api/method/ping\"\n\
+                [[drill.command]]\nname = \"apps\"\nrun = [\"bench\", \"version\"]\nexpect = \"erpnext\"\n";
+    let config = policy(good).unwrap();
+    let how = &tenant(&config, "byrne").policy.drilling;
+    let names: Vec<&str> = how.own.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["customers", "ping", "apps"]);
+    assert_eq!(how.ledger_within, Some(Duration::from_secs(3 * 86_400)));
+    let ping = Ask::Http { path: "/api/method/ping".into(), status: 200, expect: None, login: false };
+    assert_eq!(how.own[1].ask, ping);
+
+    let bad = "[drill]\npick = \"newest\"\n[[drill.sql]]\nname = \"a\"\nquery = \"SELECT 1\"\n\
+               [[drill.http]]\nname = \"b\"\npath = \"http://elsewhere/\"\nstatus = 9\n\
+               [[drill.command]]\nname = \"c\"\n";
+    let faults = policy(bad).unwrap_err().to_string();
+    for fault in [
+        "drill.pick: \"newest\"",
+        "drill.sql.expect: missing",
+        "drill.http.path: \"http://elsewhere/\" is not the path",
+        "drill.http.status: 9 is out of bounds",
+        "drill.command.run: missing",
+    ] {
+        assert!(faults.contains(fault), "{fault} is not in\n{faults}");
+    }
+    assert!(policy("[[drill.sql]]\nname = \"a\"\nsql = \"x\"\n").unwrap_err().to_string().contains("sql"));
+    let twice = "[[drill.http]]\nname = \"a\"\npath = \"/a\"\n[[drill.http]]\nname = \"a\"\npath = \"/b\"\n";
+    assert!(policy(twice).unwrap_err().to_string().contains("two own checks are called"));
 }

@@ -17,6 +17,7 @@ macro_rules! after {
 mod benchmark;
 mod check;
 mod copy;
+mod drill;
 mod erase;
 mod files;
 mod health;
@@ -36,6 +37,7 @@ use crate::ops::snapshots::Which;
 pub use benchmark::BenchmarkArgs;
 pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
+pub use drill::{DrillArgs, DrillVerb, HistoryArgs, VerifyArgs};
 pub use erase::EraseArgs;
 pub use files::{CatArgs, FilesArgs, FilesVerb, SnapshotArgs};
 pub use health::{CapacityArgs, HealthArgs};
@@ -121,8 +123,8 @@ pub enum Verb {
     /// Copy the repository to the second store, without any key
     #[command(after_help = after!("  lifeboat copy --dry-run\n  lifeboat copy\n  lifeboat check --from-copy --read-data next/7"))]
     Copy(CopyArgs),
-    /// Restore a tenant into a fresh isolated one, prove it equal, time it, tear it down
-    #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports"))]
+    /// Restore a tenant into a fresh isolated one, prove it equal, boot it, time it, tear it down
+    #[command(after_help = after!("  lifeboat drill byrne --identity kit.txt\n  lifeboat drill byrne --report-dir /srv/reports\n  lifeboat drill byrne --pick random --within 90d\n  lifeboat drill byrne --level L3 --from-copy\n  lifeboat drill history byrne\n  lifeboat drill verify /srv/reports/byrne-20261123t040000z-1a2b3c4d.json\n\nL3 loads and compares; L4 also boots the application, in a network whose isolation is proven first. What a drill\nmakes is removed; what is left behind fails it."))]
     Drill(DrillArgs),
     /// Lend tenants' keys to the service for minutes, so that drills that are due run; make a lost cache again
     #[command(after_help = after!("  lifeboat unlock byrne dickinson --identity kit.txt\n  lifeboat unlock byrne --identity kit.txt --for 5m\n  lifeboat unlock byrne --end\n\nThe service keeps a key in memory only, and notes in unlocks.jsonl who lent what."))]
@@ -338,23 +340,6 @@ pub struct RestoreArgs {
     /// Without configuration or state: open the repository this kit describes
     #[arg(long, value_name = "FILE")]
     pub kit: Option<PathBuf>,
-    #[command(flatten)]
-    pub source: SourceArgs,
-}
-
-/// Options of `drill`.
-#[derive(Debug, Args)]
-pub struct DrillArgs {
-    /// Whose
-    pub tenant: TenantName,
-    /// Which; a snapshot id or latest
-    #[arg(long, short, default_value = "latest")]
-    pub snapshot: Which,
-    #[command(flatten)]
-    pub identity: IdentityArgs,
-    /// Also write the report (JSON and HTML) here
-    #[arg(long, value_name = "DIR")]
-    pub report_dir: Option<PathBuf>,
     #[command(flatten)]
     pub source: SourceArgs,
 }

@@ -9,11 +9,11 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use serde_spanned::Spanned;
 
-use super::check::{Checker, not_empty, one_of};
+use super::check::{Checker, one_of};
+use super::drill::{self, DrillPolicy, Drilling};
 use super::raw::{self, OneOrMore};
 use super::units::{Rate, duration, rate, some_time, time_of_day, weekday};
 use crate::error::{Error, Kind, Result};
-use crate::id::ProofLevel;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -40,6 +40,8 @@ pub struct Policy {
     pub lock: Lock,
     /// The regular proof.
     pub drill: DrillPolicy,
+    /// How drills are done, planned or not.
+    pub drilling: Drilling,
     /// How much may be lost: the greatest age of the newest whole snapshot.
     pub rpo: Duration,
     /// How long a restore may take.
@@ -138,23 +140,6 @@ pub enum LockMode {
     Compliance,
 }
 
-/// The regular proof of a tenant.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DrillPolicy {
-    /// At these times, to this level.
-    Runs {
-        /// When.
-        calendar: Calendar,
-        /// How far.
-        level: ProofLevel,
-    },
-    /// Not drilled, for a reason.
-    Skipped {
-        /// The reason, as the operator gave it.
-        reason: String,
-    },
-}
-
 /// Checks a policy; faulty keys count as their defaults, since their faults stop all use anyway.
 pub(super) fn check(name: &str, raw: &raw::Policy, zone: &TimeZone, c: &mut Checker<'_>) -> Policy {
     let s = &raw.schedule;
@@ -163,6 +148,7 @@ pub(super) fn check(name: &str, raw: &raw::Policy, zone: &TimeZone, c: &mut Chec
     let or = |found: Option<Duration>, default| found.unwrap_or(default);
     let rpo = or(c.parse("targets.rpo", &raw.targets.rpo, some_time), HOUR * 26);
     let t = &raw.timeouts;
+    let drills = drill::policy(&raw.drill, &zone, c);
     let policy = Policy {
         name: name.to_owned(),
         backups: backup_calendar(s, &zone, c),
@@ -171,7 +157,8 @@ pub(super) fn check(name: &str, raw: &raw::Policy, zone: &TimeZone, c: &mut Chec
         catch_up: c.parse("schedule.catch_up", &s.catch_up, catch_up).unwrap_or(CatchUp::IfRpoBroken),
         retention: retention(&raw.retention, c),
         lock: lock(&raw.lock, c),
-        drill: drill(&raw.drill, &zone, c),
+        drill: drills.0,
+        drilling: drills.1,
         rpo,
         rto: or(c.parse("targets.rto", &raw.targets.rto, some_time), HOUR * 4),
         stage_timeout: or(c.parse("timeouts.stage", &t.stage, some_time), HOUR * 6),
@@ -256,14 +243,24 @@ fn length((from, until): (Time, Time)) -> Duration {
     Duration::from_secs((seconds(until) + DAY.as_secs() - seconds(from)) % DAY.as_secs())
 }
 
-fn times(key: &str, given: &Option<Spanned<OneOrMore>>, default: Time, c: &mut Checker<'_>) -> Vec<Time> {
+pub(super) fn times(
+    key: &str,
+    given: &Option<Spanned<OneOrMore>>,
+    default: Time,
+    c: &mut Checker<'_>,
+) -> Vec<Time> {
     let mut times = one_or_more(key, given, time_of_day, c);
     times.sort_unstable();
     times.dedup();
     if times.is_empty() { vec![default] } else { times }
 }
 
-fn days(key: &str, given: &Option<Spanned<OneOrMore>>, default: [bool; 7], c: &mut Checker<'_>) -> [bool; 7] {
+pub(super) fn days(
+    key: &str,
+    given: &Option<Spanned<OneOrMore>>,
+    default: [bool; 7],
+    c: &mut Checker<'_>,
+) -> [bool; 7] {
     let days = one_or_more(key, given, weekday, c);
     if days.is_empty() {
         return default;
@@ -322,32 +319,5 @@ fn lock(raw: &raw::Lock, c: &mut Checker<'_>) -> Lock {
     Lock {
         mode: c.parse("lock.mode", &raw.mode, |t| one_of(t, &words)).unwrap_or(LockMode::Off),
         horizon: horizon.unwrap_or(DAY * 30),
-    }
-}
-
-fn drill(raw: &raw::Drill, zone: &TimeZone, c: &mut Checker<'_>) -> DrillPolicy {
-    let sunday = [false, false, false, false, false, false, true];
-    let calendar = Calendar {
-        times: Times::At(times("drill.at", &raw.at, Time::constant(4, 0, 0, 0), c)),
-        days: days("drill.days", &raw.days, sunday, c),
-        zone: zone.clone(),
-    };
-    let level = c.parse("drill.level", &raw.level, drill_level).unwrap_or(ProofLevel::Loaded);
-    match c.parse("drill.skip", &raw.skip, not_empty) {
-        Some(reason) => DrillPolicy::Skipped { reason },
-        None => DrillPolicy::Runs { calendar, level },
-    }
-}
-
-fn drill_level(text: &str) -> Result<ProofLevel> {
-    match text.parse()? {
-        ProofLevel::FromNothing => {
-            Err(Error::new(Kind::Config, "L5 needs an empty host and cannot be scheduled")
-                .hint("write L3 or L4"))
-        }
-        level if level < ProofLevel::Readable => {
-            Err(Error::new(Kind::Config, format!("{level} is no drill")).hint("write L2, L3 or L4"))
-        }
-        level => Ok(level),
     }
 }

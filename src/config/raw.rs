@@ -113,7 +113,14 @@ raw_tables! {
         within: Text,
     }
     Lock { mode: Text, horizon: Text }
-    Drill { skip: Text, at: Option<Spanned<OneOrMore>>, days: Option<Spanned<OneOrMore>>, level: Text }
+    Drill {
+        skip: Text, at: Option<Spanned<OneOrMore>>, days: Option<Spanned<OneOrMore>>, level: Text, pick: Text,
+        within: Text, ledger_within: Text, sql: Option<Vec<Spanned<DrillSql>>>,
+        http: Option<Vec<Spanned<DrillHttp>>>, command: Option<Vec<Spanned<DrillCommand>>>,
+    }
+    DrillSql { name: Text, query: Text, expect: Text }
+    DrillHttp { name: Text, path: Text, status: Number, expect: Text, login: Option<Spanned<bool>> }
+    DrillCommand { name: Text, run: Texts, expect: Text }
     Targets { rpo: Text, rto: Text }
     Timeouts { stage: Text, no_progress: Text }
     Limits { concurrency: Number, upload: Text }
@@ -135,7 +142,7 @@ raw_tables! {
     }
     Certs { skip: Text, paths: Texts, acme_file: Text, domains: Texts }
     App {
-        containers: Texts, backend: Option<Spanned<OneOrMore>>, frontend: Option<Spanned<OneOrMore>>,
+        image: Text, containers: Texts, backend: Option<Spanned<OneOrMore>>, frontend: Option<Spanned<OneOrMore>>,
         websocket: Option<Spanned<OneOrMore>>, queue_short: Option<Spanned<OneOrMore>>,
         queue_long: Option<Spanned<OneOrMore>>, scheduler: Option<Spanned<OneOrMore>>,
     }

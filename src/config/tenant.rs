@@ -46,6 +46,8 @@ pub struct Tenant {
     pub config: Part<ConfigFiles>,
     /// Its certificates.
     pub certs: Part<Certs>,
+    /// The image that drills boot its application from; none for that of its backend.
+    pub app_image: Option<String>,
     /// The containers that run its application, with a role or without.
     pub app_containers: Vec<String>,
     /// Those with a role, by what they do.
@@ -254,6 +256,7 @@ pub(super) fn check(
         files: files?,
         config: config?,
         certs: certs?,
+        app_image: c.parse("app.image", &raw.app.image, not_empty),
         app_containers,
         roles,
         domain,

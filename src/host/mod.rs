@@ -12,6 +12,7 @@ mod inspect;
 mod life;
 mod paths;
 mod pending;
+mod reach;
 mod run;
 mod spec;
 mod update;

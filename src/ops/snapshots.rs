@@ -192,7 +192,7 @@ fn line(c: &Committed, drills: &[DrillOutcome]) -> SnapshotLine {
         needed_bytes: r.packs_bytes(),
         packs: r.pack_count(),
         pinned_until: r.pinned_until,
-        proof: best_proof(&r.snapshot, drills).map(|d| d.level.clone()),
+        proof: best_proof(&r.snapshot, drills).map(DrillOutcome::shown_level),
     }
 }
 

@@ -187,7 +187,7 @@ pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp
         as_of: newest.map(|c| c.receipt.started),
         head: history.head().map(|h| (h.sequence, h.receipt)),
         proof: last_passed.map(|d| Proof {
-            level: d.level.clone(),
+            level: d.shown_level(),
             at: d.finished,
             snapshot: d.snapshot.clone(),
             seconds: d.seconds(),

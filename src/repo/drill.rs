@@ -70,8 +70,19 @@ pub struct DrillOutcome {
     pub checks: Vec<CheckOutcome>,
     /// Its phases.
     pub phases: Vec<PhaseTime>,
+    /// Whether it went on to L4 with a double of the application, which proves nothing above `level`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub double: bool,
+    /// How long a restore takes by it: without the phases that only prove something. Absent in older outcomes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto_seconds: Option<f64>,
     /// Its report.
     pub report: ObjectRef,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 /// What a drill has to say, before it is signed.
@@ -87,6 +98,10 @@ pub struct NewOutcome {
     pub times: (Timestamp, Timestamp),
     /// The highest proof level reached.
     pub level: String,
+    /// Whether it went on to L4 with a double of the application.
+    pub double: bool,
+    /// How long a restore takes by it, in seconds.
+    pub rto_seconds: f64,
     /// Whether it passed.
     pub passed: bool,
     /// Its checks.
@@ -103,9 +118,14 @@ impl DrillOutcome {
         self.outcome == "passed"
     }
 
-    /// Returns how long the restore took, all phases added up, in seconds.
+    /// Returns how long the restore took, in seconds; of older outcomes, all phases added up.
     pub fn seconds(&self) -> f64 {
-        self.phases.iter().map(|p| p.seconds).sum()
+        self.rto_seconds.unwrap_or_else(|| self.phases.iter().map(|p| p.seconds).sum())
+    }
+
+    /// Returns the level for people: `L4 (double)` where only a double of the application was booted.
+    pub fn shown_level(&self) -> String {
+        if self.double { "L4 (double)".to_owned() } else { self.level.clone() }
     }
 }
 
@@ -137,6 +157,8 @@ pub async fn record(
         outcome: if new.passed { "passed" } else { "failed" }.to_owned(),
         checks: new.checks,
         phases: new.phases,
+        double: new.double,
+        rto_seconds: Some(new.rto_seconds),
         report,
     };
     let store = &**repo.store();
@@ -176,6 +198,23 @@ pub async fn open_report(repo: &Repository, outcome: &DrillOutcome, vault: &Vaul
     let key = keys::drill_report(&outcome.tenant, &outcome.drill);
     let sealed = object::get_hashed(&**repo.store(), &key, &outcome.report.hash, REPORT_LIMIT).await?;
     Ok(age_file::open(key.as_str(), &sealed, vault.identities(), REPORT_LIMIT)?.to_vec())
+}
+
+/// Signs a report for those who get it without the store.
+pub fn sign_report(signer: &SigningKey, tenant: &TenantName, id: &DrillId, json: &[u8]) -> Result<String> {
+    signer.sign(&keys::drill_paper(tenant, id), json)
+}
+
+/// Checks such a signature through the root: by a host whose certificate of that number let it drill the tenant.
+pub fn verify_report(
+    trust: &Trust,
+    (host, certificate): (&HostName, u32),
+    (tenant, id): (&TenantName, &DrillId),
+    json: &[u8],
+    signature: &[u8],
+) -> Result<()> {
+    let signer = trust.named(host, certificate, Role::Drill, tenant)?;
+    signer.signing_key.verify(&keys::drill_paper(tenant, id), json, signature)
 }
 
 /// Checks a drill's outcome that lies under the key of `tenant` and `id`, with its signature.

@@ -213,6 +213,11 @@ pub fn drill_report(tenant: &TenantName, id: &DrillId) -> Key {
     key(format!("{}{id}.report.age", drills(tenant)))
 }
 
+/// Returns the key that the signature of a report outside of the store is bound to; nothing lies there.
+pub fn drill_paper(tenant: &TenantName, id: &DrillId) -> Key {
+    key(format!("{}{id}.report.json", drills(tenant)))
+}
+
 /// Reads the `.json` key of a drill back.
 pub fn parse_drill(tenant: &TenantName, key: &Key) -> Option<DrillId> {
     key.as_str().strip_prefix(&drills(tenant))?.strip_suffix(".json")?.parse().ok()

@@ -129,7 +129,7 @@ impl JobReport {
             fault: (!passed).then(|| report.headline()),
             snapshot: Some(report.snapshot.clone()),
             drill: Some(report.drill.clone()),
-            level: report.level.parse().ok().filter(|_| passed),
+            level: report.proof().filter(|_| passed),
             rto_ms: Some(milliseconds(report.rto_seconds)),
             snapshot_age_seconds: Some(milliseconds(report.rpo_seconds) / 1000),
             phases: report.phases.iter().map(|p| phase(&p.phase, p.seconds)).collect(),

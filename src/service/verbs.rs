@@ -25,7 +25,7 @@ use crate::ops::backup::{self, Request};
 use crate::ops::copy;
 use crate::ops::drill;
 use crate::ops::prune;
-use crate::ops::snapshots::{self, Which};
+use crate::ops::snapshots;
 use crate::ops::state::State;
 use crate::repo::receipt;
 use crate::store::Lines;
@@ -137,14 +137,20 @@ impl<C: Clock> Jobs for Verbs<C> {
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
         let config = (*self.config).clone();
-        let request = drill::Request { tenant: tenant.clone(), which: Which::Latest };
+        let request = drill::Request {
+            tenant: tenant.clone(),
+            choice: drill::Choice::AsPolicySays,
+            level: None,
+            app_image: None,
+            chance: rand::random(),
+        };
         let report = self.detached(stop, async move {
             let appliance = Appliance::open(config, around).await?;
             drill::sweep(&appliance).await?;
             drill::drill(&appliance, &request, &identities).await
         });
         // A drill that found a fault is a failed run, and says so with all that it saw.
-        Ok(JobReport::of_drill(&report.await?))
+        Ok(JobReport::of_drill(&report.await?.report))
     }
 
     fn can_drill(&self, tenant: &TenantName) -> bool {

@@ -84,6 +84,8 @@ impl Scene {
             snapshot: (committed.receipt.snapshot.clone(), committed.hash),
             times: (now, now),
             level: "L3".into(),
+            double: false,
+            rto_seconds: 1.0,
             passed,
             checks: vec![drill::CheckOutcome {
                 check: "dump-equal".into(),

@@ -93,6 +93,8 @@ impl Fleet {
             snapshot: (snapshot(1), before.unwrap()),
             times: (at, at),
             level: "L3".to_owned(),
+            double: false,
+            rto_seconds: 1.0,
             passed: true,
             checks: Vec::new(),
             phases: Vec::new(),

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod counting;
 pub mod dns;
 pub mod docker;
+pub mod forgetful;
 pub mod gate;
 pub mod host;
 pub mod mariadb;

@@ -5,27 +5,39 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::error::{Error, Result};
-use crate::id::{ComponentName, DrillId};
+use crate::error::{Error, Result, counted};
+use crate::id::{ComponentName, DrillId, ProofLevel};
 use crate::ops::appliance::Appliance;
 use crate::ops::restore::Opened;
 use crate::repo::manifest::State;
 
 use super::Request;
-use super::report::{Check, Outcome, Phase, Report};
+use super::bench::TornDown;
+use super::report::{self, Attempt, Check, Outcome, Phase, Report, Used};
 
 /// Checks and phases in their order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Findings {
     checks: Vec<Check>,
     phases: Vec<Phase>,
     versions: BTreeMap<String, String>,
+    /// How many of the checks belong to L3 and below; all until the site is brought to life.
+    loading: Option<usize>,
+    /// Whether an administrator was logged in to the booted application.
+    pub alive: bool,
+    /// Whether the application that was booted is a double.
+    pub double: bool,
+    /// What was tried to leave the drill's network.
+    pub attempts: Vec<Attempt>,
+    /// What was used.
+    pub used: Used,
+    removed: Vec<String>,
 }
 
 impl Findings {
     /// Begins with the phase that opened the snapshot.
     pub fn begin(opening: Duration) -> Findings {
-        let mut findings = Findings { checks: Vec::new(), phases: Vec::new(), versions: BTreeMap::new() };
+        let mut findings = Findings::default();
         findings.phase("open snapshot", opening);
         findings.passed(
             "receipt",
@@ -34,9 +46,20 @@ impl Findings {
         findings
     }
 
-    /// Adds a phase.
+    /// Adds a phase that a restore has too.
     pub fn phase(&mut self, name: &str, took: Duration) {
-        self.phases.push(Phase { phase: name.to_owned(), seconds: took.as_secs_f64() });
+        self.phases.push(Phase { phase: name.to_owned(), seconds: took.as_secs_f64(), restores: true });
+    }
+
+    /// Adds a phase that began at `since` and that only a drill has: it proves something.
+    pub fn proof_since(&mut self, name: &str, since: Instant) {
+        let seconds = since.elapsed().as_secs_f64();
+        self.phases.push(Phase { phase: name.to_owned(), seconds, restores: false });
+    }
+
+    /// Notes that what follows belongs to L4: the site is alive.
+    pub fn bring_to_life(&mut self) {
+        self.loading.get_or_insert(self.checks.len());
     }
 
     /// Adds a phase that began at `since`.
@@ -99,11 +122,31 @@ impl Findings {
     }
 
     /// Takes what tearing down found.
-    pub fn teardown(&mut self, result: Result<Vec<String>>) {
+    pub fn teardown(&mut self, result: Result<TornDown>) {
         match result {
-            Ok(left) if left.is_empty() => self.passed("teardown", "nothing is left"),
-            Ok(left) => self.failed("teardown", format!("left behind: {}", left.join(", "))),
+            Ok(TornDown { removed, left }) if left.is_empty() => {
+                self.passed("teardown", format!("nothing is left of {}", counted(removed.len(), "thing")));
+                self.removed = removed;
+            }
+            Ok(TornDown { left, .. }) => {
+                self.failed("teardown", format!("left behind: {}", left.join(", ")));
+            }
             Err(e) => self.failed("teardown", sentence(&e)),
+        }
+    }
+
+    /// Returns the highest level that was reached.
+    fn level(&self, opened: &Opened) -> ProofLevel {
+        let loading = self.loading.unwrap_or(self.checks.len());
+        let failed = |checks: &[Check]| checks.iter().any(|c| c.outcome == Outcome::Failed);
+        let loaded = [ComponentName::Database, ComponentName::Files]
+            .iter()
+            .all(|c| opened.reader.components().iter().any(|r| r.component == *c));
+        match (failed(&self.checks[..loading]), loaded, self.alive && !failed(&self.checks[loading..])) {
+            (true, _, _) => ProofLevel::Listed,
+            (false, false, _) => ProofLevel::Readable,
+            (false, true, false) => ProofLevel::Loaded,
+            (false, true, true) => ProofLevel::Alive,
         }
     }
 
@@ -113,37 +156,41 @@ impl Findings {
         appliance: &Appliance,
         request: &Request,
         opened: &Opened,
-        drill: DrillId,
-        started: Timestamp,
+        opened_as: &str,
+        (drill, started): (DrillId, Timestamp),
+        certificate: u32,
     ) -> Report {
         let receipt = &opened.committed.receipt;
         let failed = self.checks.iter().any(|c| c.outcome == Outcome::Failed);
-        let loaded = [ComponentName::Database, ComponentName::Files]
-            .iter()
-            .all(|c| opened.reader.components().iter().any(|r| r.component == *c));
-        let level = match (failed, loaded) {
-            (false, true) => "L3",
-            (false, false) => "L2",
-            (true, _) => "L0",
-        };
+        let level = self.level(opened);
+        let policy = appliance.config.tenant(&request.tenant).ok().map(|t| &t.policy);
         Report {
             format: 1,
             tenant: request.tenant.clone(),
             drill,
             host: appliance.config.machine.host.clone(),
             snapshot: receipt.snapshot.clone(),
-            picked: match &request.which {
-                crate::ops::snapshots::Which::Latest => "latest".to_owned(),
-                crate::ops::snapshots::Which::Id(_) => "named".to_owned(),
-            },
+            picked: opened_as.to_owned(),
             receipt: opened.committed.hash,
             sequence: receipt.sequence,
             snapshot_started: receipt.started,
             started,
             finished: appliance.around.now(),
-            level: level.to_owned(),
+            level: if level == ProofLevel::Alive && self.double {
+                report::ALIVE_WITH_DOUBLE.to_owned()
+            } else {
+                level.to_string()
+            },
             outcome: if failed { Outcome::Failed } else { Outcome::Passed },
-            rto_seconds: self.phases.iter().map(|p| p.seconds).sum(),
+            rto_seconds: self.phases.iter().filter(|p| p.restores).map(|p| p.seconds).sum(),
+            rto_target_seconds: policy.map(|p| p.rto.as_secs_f64()),
+            rpo_target_seconds: policy.map(|p| p.rpo.as_secs_f64()),
+            repository: Some(appliance.repo.id().clone()),
+            store: appliance.store().address().to_string(),
+            certificate,
+            isolation: self.attempts,
+            used: self.used,
+            removed: self.removed,
             rpo_seconds: started.duration_since(receipt.started).as_secs_f64().max(0.0),
             phases: self.phases,
             checks: self.checks,
@@ -152,7 +199,7 @@ impl Findings {
     }
 }
 
-fn sentence(e: &Error) -> String {
+pub(super) fn sentence(e: &Error) -> String {
     match e.hint_text() {
         Some(hint) => format!("{e} ({hint})"),
         None => e.to_string(),

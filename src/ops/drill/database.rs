@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::component::mariadb::{self, Credentials, DatabaseRecord, LoadOptions, Server, Timeouts};
+use crate::component::mariadb::{self, Credentials, DatabaseRecord, LoadOptions, Scanned, Server, Timeouts};
 use crate::error::{Result, counted};
 use crate::host::ContainerSpec;
 use crate::id::ComponentName;
@@ -15,26 +15,33 @@ use super::checks::Findings;
 /// How long a fresh server may take until it answers.
 const READY_LIMIT: Duration = Duration::from_secs(180);
 
-/// Loads the database into a fresh server and proves it equal.
+/// A database that was loaded.
+#[derive(Debug)]
+pub(super) struct LoadedDatabase {
+    pub server: Server,
+    pub record: DatabaseRecord,
+}
+
+/// Loads the database into a fresh server and proves it equal; returns it where it is loaded.
 pub(super) async fn drill(
     appliance: &Appliance,
     opened: &Opened,
     bench: &Bench,
     findings: &mut Findings,
-) -> Result<()> {
-    let Some(envelope) = opened.envelope(ComponentName::Database)? else { return Ok(()) };
+) -> Result<Option<LoadedDatabase>> {
+    let Some(envelope) = opened.envelope(ComponentName::Database)? else { return Ok(None) };
     let record: DatabaseRecord = envelope.own()?;
     findings.version("MariaDB", record.server_version.clone());
     let Some(recorded) = &envelope.container else {
         findings.failed("database", "the manifest does not say which container held it");
-        return Ok(());
+        return Ok(None);
     };
     let monitor = &appliance.around.monitor;
     monitor.step("drill: start MariaDB");
     let clock = Instant::now();
     let started = start(bench, recorded).await;
     findings.phase_since("start MariaDB", clock);
-    let Some(server) = findings.step("database", started) else { return Ok(()) };
+    let Some(server) = findings.step("database", started) else { return Ok(None) };
 
     monitor.step("drill: load database");
     let clock = Instant::now();
@@ -42,22 +49,41 @@ pub(super) async fn drill(
     let loaded = load(opened, &server, &record).await;
     lent.take_back_unable(&server, &record.definers).await;
     findings.phase_since("load database", clock);
-    let Some(loaded) = findings.step("database loaded", loaded) else { return Ok(()) };
+    let Some(loaded) = findings.step("database loaded", loaded) else { return Ok(None) };
     judge(&record, &loaded, findings);
 
     monitor.step("drill: dump database again");
     let clock = Instant::now();
     let second = mariadb::dump_body_digest(&server, &record.database, &record, Timeouts::default()).await;
-    findings.phase_since("dump database again", clock);
+    findings.proof_since("dump database again", clock);
     if let Some(second) = findings.step("second dump equal", second) {
-        let equal = second.body_sha256 == Some(record.body_sha256);
-        findings.check(
-            "second dump equal",
-            equal,
-            format!("SHA-256 of the body {}", record.body_sha256.short()),
-        );
+        compare(&record, &second, findings);
     }
-    super::site::database_checks(opened, &server, &record, findings).await
+    super::site::database_checks(opened, &server, &record, findings).await?;
+    Ok(Some(LoadedDatabase { server, record }))
+}
+
+/// Compares the second dump with the first; where they differ, says in which tables, as far as rows tell.
+fn compare(record: &DatabaseRecord, second: &Scanned, findings: &mut Findings) {
+    let name = "second dump equal";
+    if second.body_sha256 == Some(record.body_sha256) {
+        return findings.passed(name, format!("SHA-256 of the body {}", record.body_sha256.short()));
+    }
+    let differing = record.tables.iter().filter_map(|(table, there)| {
+        let now = second.tables.get(table).copied().flatten();
+        let was = there.rows?;
+        (now != Some(was)).then(|| match now {
+            Some(now) => format!("table {table} has {}, {was} were backed up", counted(now, "row")),
+            None => format!("table {table} is not there, {} were backed up", counted(was, "row")),
+        })
+    });
+    let differing: Vec<String> = differing.collect();
+    let seen = match differing.split_first() {
+        None => "as many rows in each table, but not the same".to_owned(),
+        Some((first, [])) => first.clone(),
+        Some((first, rest)) => format!("{first}; {} more differ", counted(rest.len(), "table")),
+    };
+    findings.failed(name, seen);
 }
 
 /// Judges what was loaded, as far as a restore beside the living database depends on it too.

@@ -1,29 +1,43 @@
-//! `drill`: a tenant restored into a fresh isolated one, proven equal, timed and torn down.
+//! `drill`: a tenant restored into a fresh isolated one, proven equal, brought to life, timed and torn down.
 //!
-//! Reaches L3: loaded into fresh MariaDB and Redis, the second dump equal to the first, every file's hash equal, Redis
-//! keys counted. What it makes bears its label; what it leaves behind is a failure of the drill.
+//! L3: loaded into fresh MariaDB and Redis, the second dump equal to the first, every file's hash equal, Redis keys
+//! counted. L4: made harmless, booted from the tenant's own image in a network whose isolation is proven, an administrator
+//! logged in. What it makes bears its label; what it leaves behind is a failure of the drill.
 
+mod alive;
+mod app;
 mod bench;
 mod checks;
+mod data;
 mod database;
+pub mod evidence;
+pub mod history;
+mod isolation;
+mod own;
+mod pick;
 mod queues;
 pub mod report;
 mod site;
 
 use std::time::Instant;
 
-use crate::error::{Context, Error, Kind, Result};
-use crate::id::{DrillId, TenantName};
+use jiff::SignedDuration;
+
+use crate::config::{Drilling, Pick};
+use crate::error::{Error, Result};
+use crate::id::{DrillId, ProofLevel, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
 use crate::ops::restore::{self, Opened};
-use crate::ops::snapshots::Which;
+use crate::ops::snapshots::{self, Which};
 use crate::repo::age_file::Identities;
 use crate::repo::drill::{self as stored, CheckOutcome, NewOutcome, PhaseTime};
 use crate::repo::snapshot;
 
-use bench::Bench;
+use bench::{Bench, TornDown};
 use checks::Findings;
-use report::{Outcome, Report};
+use evidence::Drilled;
+use pick::Kept;
+use report::Outcome;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -31,29 +45,48 @@ pub struct Request {
     /// Whose backup.
     pub tenant: TenantName,
     /// Which snapshot.
-    pub which: Which,
+    pub choice: Choice,
+    /// How far; none for what the policy says.
+    pub level: Option<ProofLevel>,
+    /// The image to boot the application from; none for what the tenant's file says.
+    pub app_image: Option<String>,
+    /// What picks a snapshot where one is picked by chance.
+    pub chance: u64,
+}
+
+/// How a drill comes by its snapshot.
+#[derive(Debug, Clone)]
+pub enum Choice {
+    /// It is named.
+    Named(Which),
+    /// It is picked.
+    Picked(Pick, SignedDuration),
+    /// It is picked as the policy says.
+    AsPolicySays,
 }
 
 /// Restores a tenant into a fresh isolated one, checks it, times it, tears it down and stores the signed report.
 ///
 /// A fault that the drill finds is no error: the report says it. An error means that the drill could not be carried
-/// out, such as [`Kind::WrongKey`]; what was made is removed then too.
-pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identities) -> Result<Report> {
+/// out, such as a wrong key; what was made is removed then too.
+pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identities) -> Result<Drilled> {
     let started = appliance.around.now();
     let id = DrillId::new(started, rand::random());
-    appliance.trust.may_write(
-        &appliance.config.machine.host,
-        crate::repo::certificate::Role::Drill,
-        &request.tenant,
-    )?;
+    let certificate = appliance
+        .trust
+        .may_write(&appliance.config.machine.host, crate::repo::certificate::Role::Drill, &request.tenant)?
+        .number;
     appliance.around.monitor.step(&format!("drill {}: open the snapshot", request.tenant));
     let clock = Instant::now();
-    let opening = restore::open(appliance, &request.tenant, &request.which, identities);
-    let opened = unless_stopped(&appliance.around.stop, opening).await?;
+    let opening = async {
+        let (which, picked) = which(appliance, request).await?;
+        Ok((restore::open(appliance, &request.tenant, &which, identities).await?, picked))
+    };
+    let (opened, picked) = unless_stopped(&appliance.around.stop, opening).await?;
     let mut findings = Findings::begin(clock.elapsed());
 
     let mut bench = Bench::new(appliance.docker().await?, &request.tenant, &id, started);
-    let work = carry_out(appliance, &opened, &mut bench, &mut findings);
+    let work = carry_out(appliance, request, &opened, &mut bench, &mut findings);
     let carried_out = unless_stopped(&appliance.around.stop, work).await;
     let torn_down = bench.tear_down().await;
     if let Err(e) = carried_out {
@@ -61,16 +94,39 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
     }
     findings.teardown(torn_down);
 
-    let report = findings.report(appliance, request, &opened, id, started);
-    store(appliance, &opened, identities, &report).await?;
-    Ok(report)
+    let report = findings.report(appliance, request, &opened, &picked, (id, started), certificate);
+    let drilled = Drilled::sign(report, &appliance.host_key()?)?;
+    store(appliance, &opened, identities, &drilled).await?;
+    Ok(drilled)
+}
+
+/// Returns the snapshot that is asked for, and how it was picked, in words.
+async fn which(appliance: &Appliance, request: &Request) -> Result<(Which, String)> {
+    let (pick, within) = match &request.choice {
+        Choice::Named(which @ Which::Id(_)) => return Ok((which.clone(), "named".to_owned())),
+        Choice::Named(Which::Latest) => (Pick::Latest, SignedDuration::MAX),
+        Choice::Picked(pick, within) => (*pick, *within),
+        Choice::AsPolicySays => {
+            let default = Drilling::default();
+            let how = appliance.config.tenant(&request.tenant).ok().map_or(&default, |t| &t.policy.drilling);
+            (how.pick, SignedDuration::try_from(how.within).unwrap_or(SignedDuration::MAX))
+        }
+    };
+    if pick == Pick::Latest {
+        return Ok((Which::Latest, pick.word().to_owned()));
+    }
+    let (history, drills, _) = snapshots::seen(appliance, &request.tenant).await?;
+    let now = appliance.around.now();
+    let found = Kept::of(&history, &drills).choose(pick, within, now, request.chance);
+    // Without any, the look for the newest says what is wrong.
+    Ok(found.map_or((Which::Latest, pick.word().to_owned()), |(id, how)| (Which::Id(id), how)))
 }
 
 /// Says of the error that ended a drill what has become of what it had made.
-fn after(error: Error, request: &Request, torn_down: Result<Vec<String>>) -> Error {
+fn after(error: Error, request: &Request, torn_down: Result<TornDown>) -> Error {
     let made = match torn_down {
-        Ok(left) if left.is_empty() => "all that it had made is removed".to_owned(),
-        Ok(left) => format!("to be removed by hand: {}", left.join(", ")),
+        Ok(TornDown { left, .. }) if left.is_empty() => "all that it had made is removed".to_owned(),
+        Ok(TornDown { left, .. }) => format!("to be removed by hand: {}", left.join(", ")),
         Err(e) => format!("what it had made is left, labelled lifeboat.kind=drill: {e}"),
     };
     let hint = error.hint_text().map_or_else(|| made.clone(), |hint| format!("{hint}; {made}"));
@@ -79,6 +135,7 @@ fn after(error: Error, request: &Request, torn_down: Result<Vec<String>>) -> Err
 
 async fn carry_out(
     appliance: &Appliance,
+    request: &Request,
     opened: &Opened,
     bench: &mut Bench,
     findings: &mut Findings,
@@ -88,9 +145,17 @@ async fn carry_out(
     opened.reader.expect(&records);
     bench.isolate().await?;
     findings.missing_components(opened);
-    database::drill(appliance, opened, bench, findings).await?;
-    queues::drill(appliance, opened, bench, findings).await?;
-    site::drill(appliance, opened, bench, findings).await
+    let copy = alive::Copy {
+        database: database::drill(appliance, opened, bench, findings).await?,
+        queues: queues::drill(appliance, opened, bench, findings).await?,
+        site: site::drill(appliance, opened, bench, findings).await?,
+    };
+    alive::drill(appliance, request, opened, bench, &copy, findings).await?;
+    match alive::used(bench).await {
+        Ok(used) => findings.used = used,
+        Err(e) => appliance.around.monitor.note(&alive::unknown_use(&e)),
+    }
+    Ok(())
 }
 
 /// Signs the outcome, seals the report to the vault and stores both.
@@ -98,16 +163,18 @@ async fn store(
     appliance: &Appliance,
     opened: &Opened,
     identities: &Identities,
-    report: &Report,
+    drilled: &Drilled,
 ) -> Result<()> {
+    let report = &drilled.report;
     let vault = snapshot::open_vault(&appliance.repo, &opened.committed.receipt, identities).await?;
-    let json = serde_json::to_vec(report).context(Kind::Bug, "report of a drill")?;
     let new = NewOutcome {
         drill: report.drill.clone(),
         tenant: report.tenant.clone(),
         snapshot: (report.snapshot.clone(), report.receipt),
         times: (report.started, report.finished),
-        level: report.level.clone(),
+        level: report.proof().unwrap_or(ProofLevel::Listed).to_string(),
+        double: report.has_double(),
+        rto_seconds: report.rto_seconds,
         passed: report.outcome == Outcome::Passed,
         checks: report
             .checks
@@ -119,7 +186,7 @@ async fn store(
             .iter()
             .map(|p| PhaseTime { phase: p.phase.clone(), seconds: p.seconds })
             .collect(),
-        report: json,
+        report: drilled.json.clone(),
     };
     let host = &appliance.config.machine.host;
     stored::record(&appliance.repo, &appliance.trust, host, &appliance.host_key()?, &vault, new).await?;

@@ -15,13 +15,14 @@ use super::checks::Findings;
 /// How long a Redis may take to load and answer.
 const READY_LIMIT: Duration = Duration::from_secs(300);
 
-/// Loads both Redis and counts their keys.
+/// Loads both Redis and counts their keys; returns those that answer.
 pub(super) async fn drill(
     appliance: &Appliance,
     opened: &Opened,
     bench: &Bench,
     findings: &mut Findings,
-) -> Result<()> {
+) -> Result<Vec<ComponentName>> {
+    let mut answering = Vec::new();
     for component in [ComponentName::RedisQueue, ComponentName::RedisCache] {
         let Some(envelope) = opened.envelope(component)? else { continue };
         appliance.around.monitor.step(&format!("drill: load {component}"));
@@ -33,9 +34,10 @@ pub(super) async fn drill(
         if let Some((differences, seen)) = findings.step(component.as_str(), loaded) {
             let seen = if differences.is_empty() { seen } else { differences.join("; ") };
             findings.check(component.as_str(), differences.is_empty(), seen);
+            answering.push(component);
         }
     }
-    Ok(())
+    Ok(answering)
 }
 
 async fn load(

@@ -1,9 +1,12 @@
-//! What a drill reports: one value, as JSON (signed in the repository) and as a page that needs nothing else.
+//! What a drill reports: one value, as JSON (signed), as a page that needs nothing else, and as Markdown.
+
+mod html;
+mod markdown;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DrillId, HostName, Sha256, SnapshotId, TenantName};
+use crate::id::{DrillId, HostName, ProofLevel, RepositoryId, Sha256, SnapshotId, TenantName};
 
 /// How one check or the whole drill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,52 @@ pub struct Phase {
     pub phase: String,
     /// How long it took.
     pub seconds: f64,
+    /// Whether a restore has it too: only then it counts towards the RTO.
+    #[serde(default = "yes")]
+    pub restores: bool,
 }
+
+/// Reports before this was told counted every phase.
+fn yes() -> bool {
+    true
+}
+
+/// One try to leave the drill's network, or to leave an ordinary one, to compare with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From where.
+    pub from: String,
+    /// To where.
+    pub to: String,
+    /// Whether it got there.
+    pub reached: bool,
+}
+
+/// What a part of the drill used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsedBy {
+    /// Which.
+    pub part: String,
+    /// The image that it ran.
+    pub image: String,
+    /// Memory at the end, in bytes.
+    pub memory_bytes: u64,
+    /// Processor time, in seconds.
+    pub cpu_seconds: f64,
+}
+
+/// What a drill used.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Used {
+    /// Its containers.
+    pub containers: Vec<UsedBy>,
+    /// What its volumes held at the end, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// The level of a drill whose application was a double.
+pub const ALIVE_WITH_DOUBLE: &str = "L4 (double)";
 
 /// The report of one drill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,14 +121,38 @@ pub struct Report {
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
-    /// The highest level that was reached: `L0` to `L5`.
+    /// The highest level that was reached: `L0` to `L5`, or [`ALIVE_WITH_DOUBLE`].
     pub level: String,
     /// Passed only if every check passed and nothing was left behind.
     pub outcome: Outcome,
-    /// From the start to the last component checked, in seconds.
+    /// How long a restore takes: the phases that only a drill has left out, in seconds.
     pub rto_seconds: f64,
+    /// How long it may take, by the policy.
+    #[serde(default)]
+    pub rto_target_seconds: Option<f64>,
     /// Age of the snapshot when the drill began, in seconds: what would have been lost.
     pub rpo_seconds: f64,
+    /// How much may be lost, by the policy.
+    #[serde(default)]
+    pub rpo_target_seconds: Option<f64>,
+    /// The repository.
+    #[serde(default)]
+    pub repository: Option<RepositoryId>,
+    /// The address of the store that it was restored from.
+    #[serde(default)]
+    pub store: String,
+    /// The number of the host's certificate under which this is signed.
+    #[serde(default)]
+    pub certificate: u32,
+    /// What was tried to leave the drill's network.
+    #[serde(default)]
+    pub isolation: Vec<Attempt>,
+    /// What it used.
+    #[serde(default)]
+    pub used: Used,
+    /// What it had made, all of it removed; empty where something was left.
+    #[serde(default)]
+    pub removed: Vec<String>,
     /// The phases in order.
     pub phases: Vec<Phase>,
     /// The checks in order.
@@ -93,6 +165,19 @@ impl Report {
     /// Returns the checks that failed.
     pub fn failures(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|c| c.outcome == Outcome::Failed)
+    }
+
+    /// Returns the level that counts: with a double of the application no more than L3 is proven.
+    pub fn proof(&self) -> Option<ProofLevel> {
+        match self.level.as_str() {
+            ALIVE_WITH_DOUBLE => Some(ProofLevel::Loaded),
+            level => level.parse().ok(),
+        }
+    }
+
+    /// Tells whether the application that it booted was a double.
+    pub fn has_double(&self) -> bool {
+        self.level == ALIVE_WITH_DOUBLE
     }
 
     /// Returns the sentence an operator reads first.
@@ -112,104 +197,29 @@ impl Report {
         }
     }
 
-    /// Returns a page that needs no other file.
-    pub fn to_html(&self) -> String {
-        let title = format!("Drill of {}: {}", escape(self.tenant.as_str()), self.outcome.word());
-        format!(
-            "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
-             <title>{title}</title><style>{STYLE}</style><main><h1 class={class}>{headline}</h1>\
-             <table class=facts>{facts}</table><h2>Where the time went</h2>{phases}\
-             <h2>What was checked</h2><table><tr><th>check<th>outcome<th>seen</tr>{checks}</table>\
-             <p class=foot>Signed outcome: <code>tenants/{tenant}/drills/{drill}.json</code> with its \
-             <code>.minisig</code>.</p></main>",
-            class = self.outcome.word(),
-            headline = escape(&self.headline()),
-            facts = self.facts_html(),
-            phases = self.phases_html(),
-            checks = self.checks_html(),
-            tenant = self.tenant,
-            drill = self.drill,
-        )
-    }
-
-    fn facts_html(&self) -> String {
-        let mut rows = vec![
-            ("snapshot".to_owned(), format!("{} (picked: {})", self.snapshot, self.picked)),
-            ("receipt".to_owned(), format!("sequence {}, {}", self.sequence, self.receipt.short())),
-            ("drill".to_owned(), format!("{} on {}, {}", self.drill, self.host, self.started)),
-            ("proof level".to_owned(), self.level.clone()),
-            ("RTO measured".to_owned(), seconds(self.rto_seconds)),
-            ("RPO measured".to_owned(), seconds(self.rpo_seconds)),
-        ];
-        rows.extend(self.versions.iter().map(|(k, v)| (k.clone(), v.clone())));
-        rows.iter().map(|(k, v)| format!("<tr><th>{}<td>{}</tr>", escape(k), escape(v))).collect()
-    }
-
-    fn phases_html(&self) -> String {
-        let total: f64 = self.phases.iter().map(|p| p.seconds).sum::<f64>().max(f64::MIN_POSITIVE);
-        let mut before = 0.0;
-        let mut rows = String::new();
-        for p in &self.phases {
-            rows.push_str(&format!(
-                "<div class=phase><span>{}</span><i style='margin-left:{:.2}%;width:{:.2}%'></i><b>{}</b></div>",
-                escape(&p.phase),
-                before / total * 100.0,
-                (p.seconds / total * 100.0).max(0.3),
-                seconds(p.seconds)
-            ));
-            before += p.seconds;
+    /// Returns the same with the reason of the first failure, which may name tables and files: for those who may read them.
+    pub fn headline_with_reason(&self) -> String {
+        let reason = self.failures().next().and_then(|c| c.seen.lines().next());
+        match reason {
+            Some(reason) => format!("{} {reason}", self.headline()),
+            None => self.headline(),
         }
-        rows
-    }
-
-    fn checks_html(&self) -> String {
-        self.checks
-            .iter()
-            .map(|c| {
-                format!(
-                    "<tr><td>{}<td class={w}>{w}<td>{}</tr>",
-                    escape(&c.check),
-                    escape(&c.seen),
-                    w = c.outcome.word()
-                )
-            })
-            .collect()
     }
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:0;color:#1c2430;background:#fff}\
-main{max-width:52rem;margin:auto;padding:1.5rem}h1{font-size:1.4rem;border-left:.5rem solid;padding-left:.8rem}\
-h1.passed{border-color:#1a7f4b}h1.failed{border-color:#b3261e}h2{font-size:1.05rem;margin-top:2rem}\
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dde4;\
-vertical-align:top;overflow-wrap:anywhere}.facts th{width:11rem;font-weight:500;color:#4a5563}\
-td.passed{color:#1a7f4b}td.failed{color:#b3261e;font-weight:600}td.skipped{color:#7a5b00}\
-.phase{display:grid;grid-template-columns:11rem 1fr 6rem;gap:.6rem;align-items:center}\
-.phase i{height:.8rem;background:#2f6fb3;border-radius:.2rem}.phase b{font-weight:500;text-align:right}\
-.foot{color:#4a5563;margin-top:2rem}@media(max-width:600px){.phase{grid-template-columns:7rem 1fr 5rem}}\
-@media(prefers-color-scheme:dark){body{background:#12161c;color:#e4e8ee}th,td{border-color:#333c48}\
-.facts th,.foot{color:#a5afbd}td.passed{color:#5fd39a}td.failed{color:#ff8a80}td.skipped{color:#e0c060}}";
+fn against(measured: f64, target: Option<f64>) -> String {
+    match target {
+        Some(target) if measured <= target => format!("{} (target {})", seconds(measured), seconds(target)),
+        Some(target) => format!("{}, LONGER than the target of {}", seconds(measured), seconds(target)),
+        None => seconds(measured),
+    }
+}
 
 fn seconds(s: f64) -> String {
     if s < 120.0 {
         return format!("{s:.1} s");
     }
     if s < 7200.0 { format!("{:.0} min", s / 60.0) } else { format!("{:.1} h", s / 3600.0) }
-}
-
-/// Makes text safe inside HTML and quoted attributes.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -233,7 +243,15 @@ mod tests {
             outcome: Outcome::Failed,
             rto_seconds: 12.0,
             rpo_seconds: 60.0,
-            phases: vec![Phase { phase: "load database".into(), seconds: 7.5 }],
+            rto_target_seconds: None,
+            rpo_target_seconds: None,
+            repository: None,
+            store: String::new(),
+            certificate: 1,
+            isolation: Vec::new(),
+            used: Used::default(),
+            removed: Vec::new(),
+            phases: vec![Phase { phase: "load database".into(), seconds: 7.5, restores: true }],
             checks: vec![Check {
                 check: "files".into(),
                 outcome: Outcome::Failed,
@@ -248,6 +266,36 @@ mod tests {
         let html = report().to_html();
         assert!(html.contains("is NOT proven: files failed"));
         assert!(!html.contains("<script>"), "{html}");
+    }
+
+    #[test]
+    fn markdown_holds_all_checks_in_cells_that_nothing_leaves() {
+        let mut report = report();
+        report.checks[0].seen = "a | b\n<b>".into();
+        let text = report.to_markdown();
+        assert!(text.contains("| files | failed | a \\| b &lt;b&gt; |"), "{text}");
+        assert!(text.contains("RTO measured | 12.0 s"), "{text}");
+    }
+
+    #[test]
+    fn a_double_of_the_application_proves_no_more_than_the_loaded_copy() {
+        let of = |level: &str| Report { level: level.into(), ..report() }.proof();
+        assert_eq!(of(ALIVE_WITH_DOUBLE), Some(ProofLevel::Loaded));
+        assert_eq!(of("L4"), Some(ProofLevel::Alive));
+    }
+
+    #[test]
+    fn a_report_of_an_older_version_is_read() {
+        let mut json = serde_json::to_value(report()).unwrap();
+        let fields = json.as_object_mut().unwrap();
+        for new in
+            ["rto_target_seconds", "repository", "store", "certificate", "isolation", "used", "removed"]
+        {
+            assert!(fields.remove(new).is_some(), "{new}");
+        }
+        fields["phases"][0].as_object_mut().unwrap().remove("restores");
+        let old: Report = serde_json::from_value(json).unwrap();
+        assert!(old.phases[0].restores && old.certificate == 0);
     }
 
     #[test]
