@@ -137,8 +137,15 @@ impl Scene {
         assert_eq!(left_behind(&format!("lifeboat-drill-{}-", self.name)), [""; 0]);
     }
 
-    /// Drills in this process, with a monitor that meddles.
+    /// The same, and nothing is left.
     async fn drill_with(&self, monitor: Arc<dyn Monitor>) -> Report {
+        let report = self.drill_leaving(monitor).await;
+        self.nothing_is_left();
+        report
+    }
+
+    /// Drills in this process, with a monitor that meddles.
+    async fn drill_leaving(&self, monitor: Arc<dyn Monitor>) -> Report {
         let around = Surroundings {
             clock: Arc::new(Timestamp::now),
             monitor,
@@ -155,9 +162,7 @@ impl Scene {
             chance: 0,
         };
         let identities = read_identities(&self.host.kit()).unwrap();
-        let report = drill::drill(&appliance, &request, &identities).await.unwrap().report;
-        self.nothing_is_left();
-        report
+        drill::drill(&appliance, &request, &identities).await.unwrap().report
     }
 }
 
@@ -208,9 +213,9 @@ async fn a_tenant_is_booted_from_its_backup_muted_and_isolated_and_an_administra
     // The living tenant is as it was.
     assert_eq!(scene.app.login(SITE, "Administrator", ADMIN_PASSWORD).await.0, 200);
     assert_eq!(scene.sql("SELECT COUNT(*) FROM tabSessions WHERE sid = 'stolen'"), "1");
-    assert_genuine(&scene);
     let status = scene.host.run(&["status", "--json"]);
     assert!(status.out.contains("L4 (double)"), "{}", status.out);
+    assert_genuine(&scene);
 
     // Without an image, it stays at L3 and says why.
     let file = scene.host.path("etc/tenants/alive.toml");
@@ -306,6 +311,25 @@ impl Monitor for LosesARow {
     fn problem(&self, _error: &Error) {}
 }
 
+const CLINGING: &str = "lifeboat-test-clinging";
+
+/// Mounts a volume of the drill elsewhere, so that it cannot be removed.
+struct Clings;
+
+impl Monitor for Clings {
+    fn step(&self, name: &str) {
+        if name == "drill: ask the application" {
+            let volumes =
+                docker(&["volume", "ls", "--format", "{{.Name}}", "--filter", "name=lifeboat-drill-lossy-"]);
+            let sites = volumes.lines().find(|name| name.ends_with("-sites")).unwrap();
+            let mount = format!("{sites}:/mnt");
+            docker(&["create", "--name", CLINGING, "-v", &mount, "lifeboat-redis:dev"]);
+        }
+    }
+
+    fn problem(&self, _error: &Error) {}
+}
+
 #[tokio::test]
 async fn a_copy_with_a_row_too_few_and_one_that_is_not_isolated_fail_for_that() {
     let scene = Scene::start("lossy");
@@ -314,6 +338,13 @@ async fn a_copy_with_a_row_too_few_and_one_that_is_not_isolated_fail_for_that() 
     let headline = report.headline_with_reason();
     assert!(headline.contains("second dump equal"), "{headline}");
     assert!(headline.contains("table tabGL Entry has 1 row, 2 were backed up"), "{headline}");
+
+    let report = scene.drill_leaving(Arc::new(Clings)).await;
+    let headline = report.headline_with_reason();
+    assert!(headline.contains("teardown failed") && headline.contains("-sites"), "{headline}");
+    assert_eq!(report.level, "L4 (double)", "what was proven is proven");
+    docker(&["rm", "-f", CLINGING]);
+    docker(&["volume", "rm", &left_behind("lifeboat-drill-lossy-").concat()]);
 
     // A daemon that does not know the option leaves the bridge its address, at which this host answers.
     let daemon = forgetful::daemon("com.docker.network.bridge.inhibit_ipv4");

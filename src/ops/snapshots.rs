@@ -198,7 +198,10 @@ fn line(c: &Committed, drills: &[DrillOutcome]) -> SnapshotLine {
 
 /// Returns the passed drill of a snapshot that reached the highest level.
 pub fn best_proof<'a>(snapshot: &SnapshotId, drills: &'a [DrillOutcome]) -> Option<&'a DrillOutcome> {
-    drills.iter().filter(|d| d.passed() && d.snapshot == *snapshot).max_by(|a, b| a.level.cmp(&b.level))
+    drills
+        .iter()
+        .filter(|d| d.passed() && d.snapshot == *snapshot)
+        .max_by(|a, b| (&a.level, a.double).cmp(&(&b.level, b.double)))
 }
 
 /// One component of a shown snapshot.

@@ -105,15 +105,12 @@ async fn boot<'a>(
         return Ok(None);
     };
     let proven = isolation::prove(appliance, request, bench, &wanted.backend, findings).await;
-    match findings.step("isolation", proven) {
-        Some(true) => {}
-        Some(false) | None => {
-            findings.skipped("application", "it is not booted, for what it does could get out");
-            return Ok(None);
-        }
-    }
+    let Some(isolated) = findings.step("isolation", proven).flatten() else {
+        findings.skipped("application", "it is not booted, for what it does could get out");
+        return Ok(None);
+    };
     let clock = Instant::now();
-    let muted = mute(opened, database, folder).await;
+    let muted = mute(opened, database, folder, isolated.user).await;
     findings.phase_since("mute the copy", clock);
     let Some(seen) = findings.step("muted", muted) else { return Ok(None) };
     findings.passed("muted", seen);
@@ -122,7 +119,12 @@ async fn boot<'a>(
 }
 
 /// Makes the copy harmless before anything of it runs: no mail, no jobs, no live session, a host name of its own.
-async fn mute(opened: &Opened, database: &LoadedDatabase, folder: &SiteFolder) -> Result<String> {
+async fn mute(
+    opened: &Opened,
+    database: &LoadedDatabase,
+    folder: &SiteFolder,
+    user: Option<(u32, u32)>,
+) -> Result<String> {
     let (server, name) = (&database.server, &database.record.database);
     mariadb::end_sessions(server, name).await?;
     let path = folder.folder().join("site_config.json");
@@ -163,7 +165,10 @@ async fn mute(opened: &Opened, database: &LoadedDatabase, folder: &SiteFolder) -
     let (site, bench) = (site.to_json()?, bench.to_json()?);
     let apps = lists(opened).await?;
     let (sites, own) = (folder.sites.clone(), folder.folder());
-    let written = tokio::task::spawn_blocking(move || place(&sites, &own, &site, &bench, &apps));
+    let written = tokio::task::spawn_blocking(move || {
+        place(&sites, &own, &site, &bench, &apps)?;
+        user.map_or(Ok(()), |user| give(&sites, user))
+    });
     written.await.context(Kind::Bug, "configuration of the copy")??;
     gone.sort();
     gone.dedup();
@@ -208,7 +213,7 @@ async fn member(opened: &Opened, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(archive.get(name).map(|m| m.content.to_vec()))
 }
 
-/// Writes the copy's configuration; all of it belongs to the site's owner, as whom the application runs.
+/// Writes the copy's configuration.
 fn place(
     sites: &Path,
     own: &Path,
@@ -216,17 +221,31 @@ fn place(
     bench: &[u8],
     apps: &[(&'static str, Vec<u8>)],
 ) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt, chown};
-    let owner = std::fs::metadata(own).context(Kind::Io, "site folder of the copy")?;
     let mut all: Vec<(PathBuf, &[u8])> =
         vec![(own.join("site_config.json"), site), (sites.join("common_site_config.json"), bench)];
     all.extend(apps.iter().map(|(name, bytes)| (sites.join(name), bytes.as_slice())));
     for (path, content) in all {
         let about = || format!("{} of the copy", path.file_name().unwrap_or_default().display());
         std::fs::write(&path, content).context(Kind::Io, about())?;
-        chown(&path, Some(owner.uid()), Some(owner.gid())).context(Kind::Io, about())?;
     }
-    chown(sites, Some(owner.uid()), Some(owner.gid())).context(Kind::Io, "folder sites of the copy")
+    Ok(())
+}
+
+/// Gives the copy to the user as whom its application runs: the original may have belonged to another number.
+///
+/// Links are given, not followed: a site's are its tenant's.
+fn give(sites: &Path, (user, group): (u32, u32)) -> Result<()> {
+    let mut waiting = vec![sites.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let about = || "folder sites of the copy";
+        std::os::unix::fs::lchown(&path, Some(user), Some(group)).context(Kind::Io, about())?;
+        if std::fs::symlink_metadata(&path).context(Kind::Io, about())?.is_dir() {
+            for entry in std::fs::read_dir(&path).context(Kind::Io, about())? {
+                waiting.push(entry.context(Kind::Io, about())?.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Returns what the drill's containers and volumes use.

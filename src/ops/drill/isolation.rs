@@ -48,14 +48,14 @@ enum Knock {
 
 /// Tries to leave the drill's network from a container of the application's image.
 ///
-/// Returns whether the application may be booted: nothing got out, as far as could be tried.
+/// Returns what the image told where the application may be booted: nothing got out, as far as could be tried.
 pub(super) async fn prove(
     appliance: &Appliance,
     request: &Request,
     bench: &Bench,
     image: &ContainerSpec,
     findings: &mut Findings,
-) -> Result<bool> {
+) -> Result<Option<Isolated>> {
     let clock = Instant::now();
     let ordinary = bench.ordinary_network().await?;
     let inside = bench.canary("canary", image, bench.network());
@@ -68,11 +68,31 @@ pub(super) async fn prove(
     let canaries = Canaries { docker: &bench.docker, inside: &inside.name, outside: &outside.name };
     let host = canaries.host(bench.network(), &ordinary, findings).await?;
     let live = canaries.live_tenant(appliance, request, findings).await?;
+    let user = user(&bench.docker, &inside.name).await?;
     for canary in [&inside, &outside] {
         bench.docker.remove_with_volumes(&canary.name).await?;
     }
     findings.proof_since("prove isolation", clock);
-    Ok(host && live)
+    Ok((host && live).then_some(Isolated { user }))
+}
+
+/// A network that nothing got out of.
+#[derive(Debug)]
+pub(super) struct Isolated {
+    /// User and group by number, as whom the image's bench runs; none where it did not say.
+    pub user: Option<(u32, u32)>,
+}
+
+/// Asks a container as whom the bench of its image runs.
+async fn user(docker: &Docker, container: &str) -> Result<Option<(u32, u32)>> {
+    let script = "id -u frappe 2>/dev/null && id -g frappe || { id -u; id -g; }";
+    let ran = docker.run(container, ExecSpec::new(["bash", "-c", script]), b"", 4096, RUN_LIMIT).await?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let mut numbers = said.lines().map(|line| line.trim().parse::<u32>());
+    Ok(match (numbers.next(), numbers.next()) {
+        (Some(Ok(user)), Some(Ok(group))) => Some((user, group)),
+        _ => None,
+    })
 }
 
 struct Canaries<'a> {
