@@ -1,5 +1,7 @@
 //! From L3 to L4: the loaded copy made harmless, shown to be isolated, booted, asked, and what it used.
 
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -123,11 +125,15 @@ async fn mute(
     opened: &Opened,
     database: &LoadedDatabase,
     folder: &SiteFolder,
-    user: Option<(u32, u32)>,
+    owner: Option<(u32, u32)>,
 ) -> Result<String> {
     let (server, name) = (&database.server, &database.record.database);
     mariadb::end_sessions(server, name).await?;
     let path = folder.folder().join("site_config.json");
+    // A link would lead out of the copy, to a file of this host.
+    if !std::fs::symlink_metadata(&path).is_ok_and(|m| m.is_file()) {
+        return Err(Error::new(Kind::CheckFailed, "the site has no site_config.json of its own"));
+    }
     let bytes = std::fs::read(&path).context(Kind::Io, "site_config.json of the copy")?;
     let backup = SiteConfig::parse(&bytes)?;
     let common = common_config(opened).await?;
@@ -167,7 +173,7 @@ async fn mute(
     let (sites, own) = (folder.sites.clone(), folder.folder());
     let written = tokio::task::spawn_blocking(move || {
         place(&sites, &own, &site, &bench, &apps)?;
-        user.map_or(Ok(()), |user| give(&sites, user))
+        owner.map_or(Ok(()), |owner| give(&sites, owner))
     });
     written.await.context(Kind::Bug, "configuration of the copy")??;
     gone.sort();
@@ -213,7 +219,7 @@ async fn member(opened: &Opened, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(archive.get(name).map(|m| m.content.to_vec()))
 }
 
-/// Writes the copy's configuration.
+/// Writes the copy's configuration, in the place of what is there and through no link.
 fn place(
     sites: &Path,
     own: &Path,
@@ -226,7 +232,12 @@ fn place(
     all.extend(apps.iter().map(|(name, bytes)| (sites.join(name), bytes.as_slice())));
     for (path, content) in all {
         let about = || format!("{} of the copy", path.file_name().unwrap_or_default().display());
-        std::fs::write(&path, content).context(Kind::Io, about())?;
+        let folder = path.parent().unwrap_or(sites);
+        let mut file = tempfile::NamedTempFile::new_in(folder).context(Kind::Io, about())?;
+        file.write_all(content).context(Kind::Io, about())?;
+        let readable = std::fs::Permissions::from_mode(0o644);
+        file.as_file().set_permissions(readable).context(Kind::Io, about())?;
+        file.persist(&path).map_err(|e| e.error).context(Kind::Io, about())?;
     }
     Ok(())
 }

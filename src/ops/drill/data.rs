@@ -106,6 +106,7 @@ struct Compared {
 }
 
 fn compare(rows: &[StoredFile], host: Option<&str>, folder: &Path) -> Result<Compared> {
+    let folder = folder.canonicalize().context(Kind::Io, "site folder of the copy")?;
     let mut all = Compared::default();
     let mut known: BTreeMap<String, Option<String>> = BTreeMap::new();
     for file in rows {
@@ -119,7 +120,7 @@ fn compare(rows: &[StoredFile], host: Option<&str>, folder: &Path) -> Result<Com
         };
         all.rows += 1;
         if !known.contains_key(&path) {
-            known.insert(path.clone(), md5_of(&folder.join(&path))?);
+            known.insert(path.clone(), md5_of(&folder, &path)?);
         }
         let named = || format!("{path} (File {})", file.row.name);
         match known.get(&path).and_then(Option::as_ref) {
@@ -132,13 +133,13 @@ fn compare(rows: &[StoredFile], host: Option<&str>, folder: &Path) -> Result<Com
     Ok(all)
 }
 
-/// Returns the MD5 of a regular file; none where there is none. Links are not followed: a site's are its tenant's.
-fn md5_of(path: &Path) -> Result<Option<String>> {
-    let there = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_file());
-    if !there {
+/// Returns the MD5 of a regular file below a folder; none where there is none, or where its path leads out of the folder.
+fn md5_of(folder: &Path, path: &str) -> Result<Option<String>> {
+    let Ok(path) = folder.join(path).canonicalize() else { return Ok(None) };
+    if !path.starts_with(folder) || !path.is_file() {
         return Ok(None);
     }
-    let mut file = std::fs::File::open(path).context(Kind::Io, path.display())?;
+    let mut file = std::fs::File::open(&path).context(Kind::Io, path.display())?;
     let (mut hasher, mut buffer) = (Md5::new(), vec![0; READ_BYTES]);
     loop {
         let n = file.read(&mut buffer).context(Kind::Io, path.display())?;
@@ -257,5 +258,44 @@ pub(super) async fn ask(database: &LoadedDatabase, own: &[OwnCheck], findings: &
             };
             findings.check(&name, good, seen);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::frappe::FileRow;
+
+    #[test]
+    fn rows_without_their_file_with_another_one_or_with_one_outside_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let site = root.path().join("site");
+        std::fs::create_dir_all(site.join("public/files")).unwrap();
+        std::fs::write(site.join("public/files/a"), "a").unwrap();
+        std::fs::write(root.path().join("b"), "b").unwrap();
+        std::os::unix::fs::symlink(root.path().join("b"), site.join("public/files/link")).unwrap();
+        let row = |name: &str, url: &str, content: &[u8]| StoredFile {
+            row: FileRow {
+                name: name.into(),
+                file_url: url.into(),
+                file_name: String::new(),
+                is_private: false,
+                is_folder: false,
+            },
+            md5: hex::encode(Md5::digest(content)),
+        };
+        let rows = [
+            row("good", "/files/a", b"a"),
+            row("other", "/files/a", b"x"),
+            row("gone", "/files/c", b"c"),
+            row("out", "/files/../../../b", b"b"),
+            row("link", "/files/link", b"b"),
+            row("far", "https://elsewhere.example/x", b""),
+        ];
+        let found = compare(&rows, None, &site).unwrap();
+        assert_eq!((found.rows, found.hashed, found.elsewhere), (5, 1, 1));
+        assert_eq!(found.other, ["public/files/a (File other)"]);
+        let missing: Vec<&str> = found.missing.iter().map(|m| m.rsplit_once(' ').unwrap().1).collect();
+        assert_eq!(missing, ["gone)", "out)", "link)"]);
     }
 }
