@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn chance_reaches_each_within_the_window_and_none_outside() {
-        let of = |within| (0..6).map(|chance| chosen(&kept(&[]), Pick::Random, within, chance).0);
+        let of = |within| (0..6).map(move |chance| chosen(&kept(&[]), Pick::Random, within, chance).0);
         assert_eq!(of(2).collect::<Vec<_>>(), [3, 4, 3, 4, 3, 4].map(snapshot));
         assert!(of(9).collect::<std::collections::BTreeSet<_>>().len() == 4);
         assert!(chosen(&kept(&[]), Pick::Random, 0, 7).1.contains("so the newest"));
