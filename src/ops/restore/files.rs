@@ -180,7 +180,7 @@ async fn ensure_user(work: &mut Work<'_>, config: &SiteConfig, older: Option<Str
 }
 
 /// Writes a small file whole or not at all, with the owner and mode that `like` has.
-fn rewrite(like: &Path, path: &Path, content: &[u8]) -> Result<()> {
+pub(super) fn rewrite(like: &Path, path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::{MetadataExt, fchown};
     let about = || path.display().to_string();

@@ -5,10 +5,12 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::component::certs::WaitingEntries;
 use crate::component::config::Waiting;
+use crate::component::dns;
 use crate::component::files::{self, Parked};
 use crate::component::mariadb::{self, Account, Credentials, Server};
 use crate::component::redis::{self, Placed};
@@ -153,7 +155,7 @@ impl Part {
     }
 
     /// Puts back what was there before; `taken` says that it had taken its place for certain.
-    pub async fn give_back(&self, docker: &Docker, taken: bool) -> Result<()> {
+    pub async fn give_back(&self, docker: &Docker, taken: bool, now: Timestamp) -> Result<()> {
         if let Part::Database(part @ DatabasePart { old: Some(old), new, renamed: Some(aside), .. }) = self {
             let server = part.server(docker);
             if mariadb::has_tables(&server, aside).await? {
@@ -167,7 +169,7 @@ impl Part {
             }
             Part::Queue { placed: Some(p), .. } => p.give_back(),
             Part::Settings { files, entries, .. } => {
-                files.iter().try_for_each(Waiting::give_back)?;
+                files.iter().try_for_each(|w| give_file_back(w, now))?;
                 entries.iter().try_for_each(WaitingEntries::give_back)
             }
             _ => Ok(()),
@@ -264,4 +266,18 @@ impl Part {
         let part = self.clone();
         tokio::task::spawn_blocking(move || work(&part)).await.context(Kind::Bug, "files of a restore")?
     }
+}
+
+/// Puts a file back; a zone gets a serial above the one that was served meanwhile, for with a lower one no server reads it.
+fn give_file_back(waiting: &Waiting, now: Timestamp) -> Result<()> {
+    let zone = waiting.name.starts_with("dns/");
+    let served = zone.then(|| std::fs::read_to_string(&waiting.place).ok()).flatten();
+    waiting.give_back()?;
+    let (Some(served), Ok(old)) = (served, std::fs::read_to_string(&waiting.place)) else { return Ok(()) };
+    if served == old {
+        return Ok(());
+    }
+    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let text = dns::put_back(&old, Some(&served), today)?;
+    super::files::rewrite(&waiting.place, &waiting.place, text.as_bytes())
 }

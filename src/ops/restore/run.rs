@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host::{ContainerSpec, Docker};
 use crate::ops::appliance::Surroundings;
 
-use super::journal::{Event, Journal, Kept, Story, Thing, ThingKind};
+use super::journal::{Event, Journal, Kept, Phase, Story, Thing, ThingKind};
 use super::made::Made;
 use super::part::{DatabasePart, Part};
 
@@ -62,7 +62,9 @@ impl<'a> Run<'a> {
         self.around.monitor.step("switch");
         self.stop_all(&story).await?;
         if !story.switched {
-            self.write(Event::Switching)?;
+            if !story.switching {
+                self.write(Event::Switching)?;
+            }
             for (part, _) in &story.parts {
                 part.take_place(&self.docker).await?;
             }
@@ -95,7 +97,9 @@ impl<'a> Run<'a> {
     /// Drops what is kept.
     pub async fn commit(self) -> Result<Vec<Kept>> {
         let story = self.story()?;
-        self.write(Event::Committing)?;
+        if story.phase != Phase::Committing {
+            self.write(Event::Committing)?;
+        }
         for (part, _) in &story.parts {
             part.make_final(&self.docker).await?;
         }
@@ -107,19 +111,21 @@ impl<'a> Run<'a> {
     pub async fn back(self) -> Result<Vec<String>> {
         self.docker.settle().await;
         let story = self.story()?;
-        self.write(Event::Undoing)?;
+        if story.phase != Phase::Undoing {
+            self.write(Event::Undoing)?;
+        }
         if story.switching && !story.undone {
             self.around.monitor.step("undo");
             self.stop_all(&story).await?;
             for (part, _) in story.parts.iter().rev() {
                 self.reachable(part).await?;
-                part.give_back(&self.docker, story.switched).await?;
+                part.give_back(&self.docker, story.switched, self.around.now()).await?;
             }
             self.write(Event::Undone)?;
         }
         if !story.undone {
             for (part, _) in story.parts.iter().filter(|(part, _)| part.at_once() && !story.switching) {
-                part.give_back(&self.docker, false).await?;
+                part.give_back(&self.docker, false, self.around.now()).await?;
             }
         }
         let left = self.clear(&story).await;
@@ -194,7 +200,9 @@ impl<'a> Run<'a> {
                 running.push(name.to_owned());
             }
         }
-        self.write(Event::Stopping { running: running.clone() })?;
+        if story.running.is_none() {
+            self.write(Event::Stopping { running: running.clone() })?;
+        }
         for name in &running {
             self.docker.stop(name, STOP_GRACE).await?;
         }
