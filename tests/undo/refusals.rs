@@ -16,7 +16,8 @@ fn a_second_restore_waits_until_the_first_is_committed_or_undone() {
     // The restored tenant is backed up like any other.
     scene.backup();
     scene.host.run(&["restore", "t", "--commit"]).expect(0);
-    scene.restore(&["--dry-run"]).expect(0);
+    let planned = scene.restore(&["--dry-run"]).expect(0);
+    assert!(planned.out.contains("as the last restore of this tenant here took"), "{}", planned.out);
     let said = scene.host.run(&["restore", "t", "--commit"]).expect(1);
     assert!(said.err.contains("no restore waits"), "{}", said.err);
 }
@@ -100,6 +101,18 @@ fn what_names_the_old_database_is_told_before_the_switch() {
     let scene = Scene::new("names");
     let planned = scene.restore(&["--dry-run"]).expect(0);
     assert!(planned.out.contains("trigger t_named would read and write database"), "{}", planned.out);
+    for part in [
+        "version of database: 10.",
+        "space for files: about",
+        "time: unknown",
+        "first, a snapshot of what is there",
+    ] {
+        assert!(planned.out.contains(part), "{part}: {}", planned.out);
+    }
+    let value = scene.restore(&["--dry-run", "--json"]).expect(0).json().remove(0);
+    assert_eq!(value["versions"][0]["then"], value["versions"][0]["now"], "{value}");
+    assert!(value["space"].as_array().unwrap().iter().all(|room| room["free_bytes"].is_u64()), "{value}");
+    assert!(value["expected"].is_null() && value["safety_snapshot"] == true, "{value}");
     let said = scene.restore(&[]).expect(0);
     assert!(said.out.contains("trigger t_named read and write database"), "{}", said.out);
 }
