@@ -17,6 +17,7 @@ use super::status::Status;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::health::Report;
 
 /// A loop that has not turned for this long is stuck: it turns each minute.
 const STUCK: SignedDuration = SignedDuration::from_mins(5);
@@ -32,6 +33,7 @@ pub struct Desk {
     facts: Mutex<Facts>,
     waiting: Mutex<Vec<Waiting>>,
     ended: Mutex<Ended>,
+    health: Mutex<Option<Arc<Report>>>,
 }
 
 /// How many runs have ended since the service began, by tenant, kind and outcome.
@@ -50,6 +52,8 @@ pub struct Sight {
     pub ended: Ended,
     /// When the loop last turned.
     pub beat: Timestamp,
+    /// What the last look at health found; none before the first.
+    pub health: Option<Arc<Report>>,
 }
 
 fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,6 +75,7 @@ impl Desk {
             facts: Mutex::default(),
             waiting: Mutex::default(),
             ended: Mutex::default(),
+            health: Mutex::default(),
         }
     }
 
@@ -92,7 +97,17 @@ impl Desk {
             waiting: open(&self.waiting).clone(),
             ended: open(&self.ended).clone(),
             beat: *open(&self.beat),
+            health: self.health(),
         }
+    }
+
+    /// Returns what the last look at health found.
+    pub fn health(&self) -> Option<Arc<Report>> {
+        open(&self.health).clone()
+    }
+
+    pub(super) fn looked(&self, report: Report) {
+        *open(&self.health) = Some(Arc::new(report));
     }
 
     pub(super) fn learn(&self, facts: Facts) {

@@ -9,6 +9,7 @@ use super::report::JobReport;
 use super::run::Trigger;
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::health::Report;
 
 /// The verbs that the service runs.
 ///
@@ -21,6 +22,11 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Drills a tenant's newest whole snapshot.
     async fn drill(&self, tenant: &TenantName) -> Result<JobReport>;
+
+    /// Looks at how the host and all tenants are, and changes nothing; none where nothing here can look.
+    async fn look(&self) -> Option<Result<Report>> {
+        None
+    }
 
     /// Tells whether an identity is at hand that a drill of this tenant can use now.
     fn can_drill(&self, tenant: &TenantName) -> bool;

@@ -19,6 +19,7 @@ mod status;
 mod timeliness;
 pub mod unlocked;
 pub mod verbs;
+mod watch;
 mod work;
 
 use std::sync::Arc;
@@ -95,6 +96,8 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         let mut stop = std::pin::pin!(stop);
         let facts = facts::keep(self.desk(), Arc::clone(&self.clock), Arc::clone(&self.changed));
         let _facts = AbortOnDropHandle::new(tokio::spawn(facts));
+        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs));
+        let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
         loop {
             let now = self.clock.now();
             self.desk.beat(now);

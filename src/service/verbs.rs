@@ -19,11 +19,12 @@ use super::unlocked::Unlocked;
 use crate::config::{Config, DrillPlace};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
-use crate::monitor::{Monitor, SharedMonitor};
+use crate::monitor::{Monitor, SharedMonitor, Silent};
 use crate::ops::appliance::{self, Appliance, Surroundings};
 use crate::ops::backup::{self, Request};
 use crate::ops::copy;
 use crate::ops::drill;
+use crate::ops::health::{self, Scope};
 use crate::ops::prune;
 use crate::ops::snapshots::{self, Which};
 use crate::ops::state::State;
@@ -145,6 +146,17 @@ impl<C: Clock> Jobs for Verbs<C> {
         });
         // A drill that found a fault is a failed run, and says so with all that it saw.
         Ok(JobReport::of_drill(&report.await?))
+    }
+
+    async fn look(&self) -> Option<Result<health::Report>> {
+        let clock = Arc::clone(&self.clock);
+        let around = Surroundings {
+            clock: Arc::new(move || clock.now()),
+            monitor: Arc::new(Silent),
+            stop: CancellationToken::new(),
+            lines: self.lines.clone(),
+        };
+        Some(health::look(&self.config, &around, &Scope::of(&[])).await)
     }
 
     fn can_drill(&self, tenant: &TenantName) -> bool {

@@ -7,6 +7,7 @@
 
 mod components;
 mod drills;
+mod health;
 mod host;
 mod page;
 mod plain;
@@ -53,6 +54,7 @@ pub fn text(sight: &Sight, format: Format) -> Result<String, fmt::Error> {
     components::write(sight, &mut page);
     drills::write(sight, &mut page);
     store::write(sight, &mut page);
+    health::write(sight, &mut page);
     let text = page.text()?;
     Ok(match format {
         Format::OpenMetrics => text,
