@@ -96,7 +96,7 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         let mut stop = std::pin::pin!(stop);
         let facts = facts::keep(self.desk(), Arc::clone(&self.clock), Arc::clone(&self.changed));
         let _facts = AbortOnDropHandle::new(tokio::spawn(facts));
-        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs));
+        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs), watch::Pace::default());
         let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
         loop {
             let now = self.clock.now();

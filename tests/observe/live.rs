@@ -355,8 +355,8 @@ fn judge_rules(prometheus: &Prometheus) {
     let acme: Vec<_> = alerts
         .iter()
         .filter(|a| a["labels"]["tenant"] == "acme" && a["labels"]["instance"] != "h1")
-        // Its application only sleeps, and its health says so.
-        .filter(|a| a["labels"]["area"] != "application")
+        // Its application only sleeps, and its health says so; how full the machine that runs the tests is, is not its own.
+        .filter(|a| a["labels"]["area"] != "application" && a["labels"]["check"] != "disk")
         .collect();
     assert!(acme.is_empty(), "a false alarm: {acme:?}");
 }
