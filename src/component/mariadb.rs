@@ -40,7 +40,9 @@ pub use fault::{Retry, retry_of};
 pub use load::{LoadOptions, Loaded, load};
 pub use preflight::Orphan;
 pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord};
-pub use replica::{Following, allow_replica, follow, following, refuse_replica, resume};
+pub use replica::{
+    Following, Replication, allow_replica, follow, following, refuse_replica, replication, resume,
+};
 pub use scan::{BinlogPosition, Scan, Scanned};
 pub use users::{NewUser, Rights, create_user, recreate_users, rights_of};
 pub use vitals::{LongQuery, Vitals, crashed, vitals};
