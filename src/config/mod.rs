@@ -35,7 +35,7 @@ pub use coverage::Excluded;
 pub use domain::domain;
 pub use fault::{Fault, Faults};
 pub use file::SourceFile;
-pub use load::Surroundings;
+pub use load::{Marks, Surroundings};
 pub use machine::{CopyTo, DrillPlace, Machine, Notify, Prune};
 pub use platform::{Dns, Images, Platform, Proxy, Sso};
 pub use policy::{Calendar, CatchUp, DrillPolicy, Lock, LockMode, Policy, Retention, Times};
@@ -105,6 +105,12 @@ impl Config {
     /// Returns all policies by name, shipped ones too.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.values().map(Arc::as_ref)
+    }
+
+    /// Returns this host's configuration with the tenants and policies of one that was read later.
+    #[must_use]
+    pub fn with_tenants_of(&self, later: Config) -> Config {
+        Config { dir: self.dir.clone(), machine: self.machine.clone(), ..later }
     }
 
     /// Returns what works but should be mended.

@@ -26,7 +26,7 @@ type Held = Box<dyn Fn(&TenantName) -> Option<String> + Send + Sync>;
 
 /// Where the parts of the service meet, and others ask.
 pub struct Desk {
-    config: Arc<Config>,
+    config: Mutex<Arc<Config>>,
     journal: Arc<Mutex<Journal>>,
     beat: Mutex<Timestamp>,
     held: Held,
@@ -68,7 +68,7 @@ impl Desk {
         held: impl Fn(&TenantName) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         Desk {
-            config,
+            config: Mutex::new(config),
             journal: Arc::new(Mutex::new(journal)),
             beat: Mutex::new(now),
             held: Box::new(held),
@@ -81,12 +81,16 @@ impl Desk {
 
     /// Returns the configuration.
     pub fn config(&self) -> Arc<Config> {
-        self.config.clone()
+        Arc::clone(&open(&self.config))
+    }
+
+    pub(super) fn configure(&self, config: Arc<Config>) {
+        *open(&self.config) = config;
     }
 
     /// Returns how things stand at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
-        Status::of(&self.config, open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
+        Status::of(&self.config(), open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
     }
 
     /// Returns all that the service tells of itself at `now`.
@@ -148,6 +152,22 @@ impl Desk {
         let journal = open(&self.journal);
         let last = journal.runs().of(tenant, JobKind::Drill).next_back()?;
         (last.outcome == Some(Outcome::NotRun)).then(|| last.clone())
+    }
+
+    /// Notes from when on a tenant's runs are planned here, so that what lay before was not missed.
+    pub(super) async fn see(&self, tenant: &TenantName, kind: JobKind, now: Timestamp) {
+        let tenant = tenant.clone();
+        self.write(move |journal| journal.see(&tenant, kind, now)).await;
+    }
+
+    /// Returns the last try of the run that was planned for a time.
+    pub(super) fn run_planned_for(
+        &self,
+        tenant: &TenantName,
+        kind: JobKind,
+        planned: Timestamp,
+    ) -> Option<Run> {
+        open(&self.journal).runs().of(tenant, kind).rev().find(|run| run.planned == planned).cloned()
     }
 
     pub(super) fn unfinished(&self) -> Vec<Run> {

@@ -2,11 +2,14 @@
 //!
 //! Owns the contract between the service and the verbs.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::report::JobReport;
 use super::run::Trigger;
+use crate::config::Config;
 use crate::error::Result;
 use crate::id::TenantName;
 use crate::ops::health::Report;
@@ -17,6 +20,9 @@ use crate::ops::health::Report;
 /// stage has its own timeout; the service adds one around the whole only as a last resort.
 #[async_trait]
 pub trait Jobs: Send + Sync + 'static {
+    /// Tells of a configuration that was read anew: what begins from now on goes by it.
+    fn configure(&self, _config: Arc<Config>) {}
+
     /// Backs a tenant up.
     async fn backup(&self, tenant: &TenantName, trigger: Trigger) -> Result<JobReport>;
 

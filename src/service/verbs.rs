@@ -4,7 +4,7 @@
 //! so that one that is given up still removes what it made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ use crate::store::Lines;
 
 /// The verbs, with what they need.
 pub struct Verbs<C> {
-    config: Arc<Config>,
+    config: RwLock<Arc<Config>>,
     clock: Arc<C>,
     unlocked: Arc<Unlocked>,
     tasks: TaskTracker,
@@ -62,7 +62,12 @@ impl Monitor for Log {
 impl<C: Clock> Verbs<C> {
     /// Makes them for a host.
     pub fn new(config: Arc<Config>, clock: Arc<C>) -> Self {
+        let config = RwLock::new(config);
         Verbs { config, clock, unlocked: Arc::default(), tasks: TaskTracker::new(), lines: Lines::default() }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns where keys that operators lend are kept.
@@ -94,17 +99,22 @@ impl<C: Clock> Verbs<C> {
     }
 
     fn identity_file(&self) -> Option<std::path::PathBuf> {
-        let state = State::open(&self.config.machine.state_dir).ok()?;
-        appliance::drill_identity_file(&self.config.machine.drills, &state)
+        let config = self.config();
+        let state = State::open(&config.machine.state_dir).ok()?;
+        appliance::drill_identity_file(&config.machine.drills, &state)
     }
 }
 
 #[async_trait]
 impl<C: Clock> Jobs for Verbs<C> {
+    fn configure(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
     async fn backup(&self, tenant: &TenantName, _trigger: Trigger) -> Result<JobReport> {
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
-        let config = (*self.config).clone();
+        let config = (*self.config()).clone();
         let request = Request {
             tenant: tenant.clone(),
             trigger: receipt::Trigger::Scheduled,
@@ -137,7 +147,7 @@ impl<C: Clock> Jobs for Verbs<C> {
         };
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
-        let config = (*self.config).clone();
+        let config = (*self.config()).clone();
         let request = drill::Request { tenant: tenant.clone(), which: Which::Latest };
         let report = self.detached(stop, async move {
             let appliance = Appliance::open(config, around).await?;
@@ -156,11 +166,11 @@ impl<C: Clock> Jobs for Verbs<C> {
             stop: CancellationToken::new(),
             lines: self.lines.clone(),
         };
-        Some(health::look(&self.config, &around, &Scope::of(&[])).await)
+        Some(health::look(&self.config(), &around, &Scope::of(&[])).await)
     }
 
     fn can_drill(&self, tenant: &TenantName) -> bool {
-        match self.config.machine.drills {
+        match self.config().machine.drills {
             DrillPlace::Elsewhere => false,
             _ if self.unlocked.get(tenant, self.clock.now()).is_some() => true,
             DrillPlace::Unlocked => false,
@@ -171,7 +181,7 @@ impl<C: Clock> Jobs for Verbs<C> {
     }
 
     fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String> {
-        let state = State::open(&self.config.machine.state_dir).ok()?;
+        let state = State::open(&self.config().machine.state_dir).ok()?;
         state.hold(tenant, now).ok()?.map(|h| format!("on hold until {}: {}", h.until, h.reason))
     }
 }

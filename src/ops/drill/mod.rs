@@ -3,6 +3,7 @@
 //! Reaches L3: loaded into fresh MariaDB and Redis, the second dump equal to the first, every file's hash equal, Redis
 //! keys counted. What it makes bears its label; what it leaves behind is a failure of the drill.
 
+mod asked;
 mod bench;
 mod checks;
 mod database;
@@ -21,6 +22,7 @@ use crate::repo::age_file::Identities;
 use crate::repo::drill::{self as stored, CheckOutcome, NewOutcome, PhaseTime};
 use crate::repo::snapshot;
 
+pub use asked::{Asked, ask, asked, forget};
 use bench::Bench;
 use checks::Findings;
 use report::{Outcome, Report};
@@ -63,6 +65,8 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
 
     let report = findings.report(appliance, request, &opened, id, started);
     store(appliance, &opened, identities, &report).await?;
+    // Whoever asked for one has it.
+    forget(&appliance.state, &request.tenant)?;
     Ok(report)
 }
 
