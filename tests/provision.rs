@@ -15,8 +15,11 @@ mod scene;
 #[path = "provision/sizes.rs"]
 mod sizes;
 
+use std::time::Duration;
+
 use scene::{ADDRESS, Scene};
-use support::cli::docker;
+use support::cli::{docker, wait_until};
+use support::prometheus::reqwest_get;
 
 /// Everything that makes a tenant one, seen from outside.
 #[track_caller]
@@ -79,6 +82,40 @@ fn changes_since(scene: &Scene, since: &str) -> Vec<String> {
         line.contains(&scene.tenant) && !line.contains(" \"exec_") && !line.contains(" \"health_status")
     };
     events.lines().filter(kept).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_service_that_runs_takes_the_new_tenant_over_and_makes_its_first_drill() {
+    let scene = Scene::new("first");
+    let port = support::prometheus::free_port();
+    scene.write_configuration(&format!("[service]\nlisten = \"127.0.0.1:{port}\"\n"));
+    // The tenant's file comes to a service that runs.
+    let file = scene.host.path("etc/tenants").join(format!("{}.toml", scene.tenant));
+    let wishes = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let _running = scene.host.start(&["serve"]);
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    wait_until("the service answers", Duration::from_secs(60), || reqwest_get(&url("/health")).is_some());
+    std::fs::write(&file, wishes).unwrap();
+    scene.run(&[]).expect(0);
+
+    let status = || scene.host.run(&["status", "--json"]).json()[0]["tenants"][0].clone();
+    assert!(status()["drill_asked"].is_string() && status()["proof"].is_null(), "{}", status());
+    let health = scene.host.run(&["health", &scene.tenant, "--json"]).json()[0].clone();
+    assert_eq!(health["tenants"][0]["state"], "ok", "{health:#}");
+
+    // The next planned backup is brought near, in the policy that the service reads anew.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(120);
+    let policy = format!("[schedule]\nat = \"{}\"\ntimezone = \"UTC\"\n", soon.strftime("%H:%M"));
+    std::fs::create_dir_all(scene.host.path("etc/policies")).unwrap();
+    std::fs::write(scene.host.path("etc/policies/nightly.toml"), policy).unwrap();
+    wait_until("the first drill was made", Duration::from_secs(600), || status()["proof"].is_object());
+    assert!(status()["drill_asked"].is_null(), "{}", status());
+    let page = reqwest_get(&url("/metrics")).unwrap();
+    let line = format!("lifeboat_health_check_state{{tenant=\"{}\"", scene.tenant);
+    wait_until("the service has looked at the tenant's health", Duration::from_secs(600), || {
+        page.contains(&line) || reqwest_get(&url("/metrics")).is_some_and(|page| page.contains(&line))
+    });
 }
 
 #[test]

@@ -27,7 +27,9 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         let asked = match drill::asked(&state, &tenant.name) {
             Ok(Some(asked)) => asked,
             Ok(None) => return,
-            Err(e) => return tracing::warn!(tenant.name = %tenant.name, error = %e, "an asked drill is not known"),
+            Err(e) => {
+                return tracing::warn!(tenant.name = %tenant.name, error = %e, "an asked drill is not known");
+            }
         };
         let Some(planned) = due(config, tenant, asked.since).filter(|at| *at <= now) else { return };
         if self.queue.newest(&tenant.name, JobKind::Drill).is_some() {

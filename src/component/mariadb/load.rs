@@ -88,7 +88,9 @@ async fn follows_none(server: &Server) -> Result<()> {
             Kind::Conflict,
             format!("{server} follows {}: what is loaded there is not what the site uses", seen.source),
         )
-        .hint("name the server that the site uses as [database] container in the tenant's file, then restore")),
+        .hint(
+            "name the server that the site uses as [database] container in the tenant's file, then restore",
+        )),
         Ok(None) | Err(_) => Ok(()),
     }
 }

@@ -88,8 +88,11 @@ async fn follows_closely(server: &Server) -> Result<Option<String>> {
     // Whoever may not ask is no administrator, and then the operator chose an ordinary server's account.
     let Ok(Some(seen)) = replica::replication(server, replica::LOOK_LIMIT).await else { return Ok(None) };
     let refused = |what: String| {
-        Err(Error::new(Kind::Source, format!("{server} is a replica {what}: its data is older than a backup may be"))
-            .hint("`lifeboat health` says why; [database] container may name the server that it follows"))
+        Err(Error::new(
+            Kind::Source,
+            format!("{server} is a replica {what}: its data is older than a backup may be"),
+        )
+        .hint("`lifeboat health` says why; [database] container may name the server that it follows"))
     };
     match (seen.broken(), seen.behind_seconds.unwrap_or_default()) {
         (Some(why), _) => refused(format!("that does not follow {}: {why}", seen.source)),

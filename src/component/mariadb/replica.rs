@@ -190,7 +190,8 @@ mod tests {
         assert_eq!(broken(&stopped), "receiving Yes, applying No");
         let denied = stopped.replace("Last_IO_Error: ", "Last_IO_Error: access denied");
         assert_eq!(broken(&denied), "access denied (receiving Yes, applying No)");
-        let torn = stopped + "  Last_SQL_Errno: 1062\n  Last_SQL_Error: Duplicate entry 'ann@acme.example' for key\n";
+        let torn = stopped
+            + "  Last_SQL_Errno: 1062\n  Last_SQL_Error: Duplicate entry 'ann@acme.example' for key\n";
         let said = broken(&torn);
         assert!(said.starts_with("error 1062 in a change") && !said.contains("ann@"), "{said}");
         // Both threads at work and no lag known: it has yet to hear from the first server.

@@ -120,9 +120,7 @@ fn proof(policy: &Policy, status: &TenantStatus, now: Timestamp) -> Check {
     let failed = status.blames.iter().any(|b| b.about == About::Proof && b.light == Light::Red);
     let drill = "`lifeboat drill TENANT --identity KIT` proves it; `lifeboat doctor` says where drills run";
     match (&policy.drill, &status.proof) {
-        (DrillPolicy::Skipped { reason }, None)
-            if !failed =>
-        {
+        (DrillPolicy::Skipped { reason }, None) if !failed => {
             Check::new(AREA, name, State::Ok, format!("not drilled: {reason}"))
         }
         // What is to be done about it is done.

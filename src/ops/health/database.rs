@@ -45,12 +45,7 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
 }
 
 /// Looks at the server that the site uses.
-async fn of_server(
-    round: &Round<'_>,
-    subject: &Subject<'_>,
-    part: &Database,
-    container: &str,
-) -> Vec<Check> {
+async fn of_server(round: &Round<'_>, subject: &Subject<'_>, part: &Database, container: &str) -> Vec<Check> {
     let docker = match round.running(AREA, "reachable", container).await {
         Ok(docker) => docker.clone(),
         Err(check) => return vec![check],
@@ -146,12 +141,15 @@ fn innodb(container: &str, vitals: &Vitals, follows: Option<&Replication>) -> Ch
     }
     match follows {
         Some(seen) if vitals.number("innodb_read_only") != Some(1) => {
-            let reason = format!("InnoDB of container {container} takes what {} sends, and no writes", seen.source);
+            let reason =
+                format!("InnoDB of container {container} takes what {} sends, and no writes", seen.source);
             return Check::new(AREA, name, State::Ok, reason);
         }
         _ if is_read_only(vitals) => {
             return bad(
-                format!("mariadb in container {container} is read-only and follows no other: nothing can be saved"),
+                format!(
+                    "mariadb in container {container} is read-only and follows no other: nothing can be saved"
+                ),
                 "SET GLOBAL read_only = 0",
             );
         }
@@ -246,12 +244,7 @@ fn judge_tables(database: &str, vitals: &Vitals, crashed: &BTreeMap<String, Stri
 }
 
 /// Finds out whether the site itself can log in, with the account that its configuration names.
-async fn account(
-    round: &Round<'_>,
-    subject: &Subject<'_>,
-    server: &Server,
-    database: &str,
-) -> Option<Check> {
+async fn account(round: &Round<'_>, subject: &Subject<'_>, server: &Server, database: &str) -> Option<Check> {
     let name = "login";
     let config = subject.config()?;
     let (Some(user), Some(password)) = (config.db_user(), config.db_password()) else {
@@ -326,7 +319,11 @@ mod tests {
     }
 
     fn troubles(vitals: &Vitals) -> Vec<(&'static str, State)> {
-        judge("byrne-db", vitals, None).iter().filter(|c| c.state != State::Ok).map(|c| (c.name, c.state)).collect()
+        judge("byrne-db", vitals, None)
+            .iter()
+            .filter(|c| c.state != State::Ok)
+            .map(|c| (c.name, c.state))
+            .collect()
     }
 
     #[test]

@@ -53,12 +53,18 @@ pub(super) fn judge(container: &str, seen: &Replication) -> Check {
             .advise("a long statement or a slow disk holds it up: SHOW FULL PROCESSLIST in its container; backups from it are as old");
     }
     if !seen.read_only {
-        return Check::new(AREA, NAME, State::Warning, format!("{what} takes writes of others too"))
-            .advise("SET GLOBAL read_only = 1: what is written there parts it from the server that it follows");
+        return Check::new(AREA, NAME, State::Warning, format!("{what} takes writes of others too")).advise(
+            "SET GLOBAL read_only = 1: what is written there parts it from the server that it follows",
+        );
     }
     if seen.gtid_mode.eq_ignore_ascii_case("no") {
-        return Check::new(AREA, NAME, State::Warning, format!("{what} follows {source} by file and position"))
-            .advise("CHANGE MASTER TO MASTER_USE_GTID = slave_pos, so that it finds its place after a restore");
+        return Check::new(
+            AREA,
+            NAME,
+            State::Warning,
+            format!("{what} follows {source} by file and position"),
+        )
+        .advise("CHANGE MASTER TO MASTER_USE_GTID = slave_pos, so that it finds its place after a restore");
     }
     Check::new(
         AREA,
@@ -94,12 +100,8 @@ mod tests {
         assert_eq!(state(Replication { behind_seconds: Some(700), ..well() }), State::Failed);
         assert_eq!(state(Replication { read_only: false, ..well() }), State::Warning);
         assert_eq!(state(Replication { gtid_mode: "No".into(), ..well() }), State::Warning);
-        let stopped = Replication {
-            applies: "No".into(),
-            behind_seconds: None,
-            fault: "error 1062".into(),
-            ..well()
-        };
+        let stopped =
+            Replication { applies: "No".into(), behind_seconds: None, fault: "error 1062".into(), ..well() };
         let check = judge("acme-db-replica", &stopped);
         assert_eq!(check.state, State::Failed);
         assert!(check.reason.contains("error 1062") && check.reason.contains("applying No"), "{check:?}");

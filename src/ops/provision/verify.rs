@@ -39,7 +39,10 @@ impl Step for Verify {
         let policy = &order.tenant.policy;
         let drill = match &policy.drill {
             DrillPolicy::Runs { level, .. } => {
-                format!("a first drill is due with the next backup, later ones to {level} as policy {} says", policy.name)
+                format!(
+                    "a first drill is due with the next backup, later ones to {level} as policy {} says",
+                    policy.name
+                )
             }
             DrillPolicy::Skipped { .. } => format!("no drills: policy {} skips them", policy.name),
         };
