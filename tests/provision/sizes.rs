@@ -95,6 +95,52 @@ impl Scene {
         self.host.run(&["backup", &self.tenant]).expect(0);
     }
 
+    /// Returns the groups that are bound to the tenant's application.
+    fn bound(&self) -> Vec<String> {
+        let groups = self.authentik.rows("core/groups");
+        let name = |pk: &serde_json::Value| {
+            let found = groups.iter().find(|g| g["pk"] == *pk);
+            found.unwrap_or_else(|| panic!("{pk} is no group"))["name"].as_str().unwrap().to_owned()
+        };
+        let mut all: Vec<String> =
+            self.authentik.rows("policies/bindings").iter().map(|b| name(&b["group"])).collect();
+        all.sort();
+        all
+    }
+
+    /// A group that is no longer listed is unbound where Lifeboat bound it, and nowhere else.
+    fn groups_come_and_go(&self) {
+        for group in ["staff", "former", "guests"] {
+            let body = serde_json::json!({ "name": group });
+            assert_eq!(self.authentik.call("POST", "core/groups/", Some(&body)).0, 201);
+        }
+        let path = self.host.path("etc/tenants").join(format!("{}.toml", self.tenant));
+        let text = fs::read_to_string(&path).unwrap();
+        let list = |groups: &str| fs::write(&path, format!("{text}\n[sso]\ngroups = [{groups}]\n")).unwrap();
+        list("\"staff\", \"former\"");
+        self.run(&["--apply"]).expect(0);
+        assert_eq!(self.bound(), ["former", "staff"]);
+        let of = |rows: Vec<serde_json::Value>, key: &str, is: &str| {
+            rows.into_iter().find(|r| r[key] == is).unwrap()["pk"].clone()
+        };
+        let body = serde_json::json!({
+            "target": self.authentik.rows("core/applications")[0]["pk"],
+            "group": of(self.authentik.rows("core/groups"), "name", "guests"),
+            "order": 1,
+            "enabled": true,
+        });
+        assert_eq!(self.authentik.call("POST", "policies/bindings/", Some(&body)).0, 201);
+        list("\"staff\"");
+        let said = self.run(&["--apply"]).expect(0);
+        assert_eq!(self.bound(), ["guests", "staff"], "{said:?}");
+        let writes = self.authentik.writes();
+        self.run(&["--apply"]).expect(0);
+        assert_eq!(self.authentik.writes(), writes, "twice changes nothing");
+        fs::write(&path, text).unwrap();
+        self.run(&["--apply"]).expect(0);
+        assert_eq!(self.bound(), ["guests"]);
+    }
+
     fn limit(&self, part: &str, field: &str) -> String {
         docker(&["inspect", "-f", &format!("{{{{.HostConfig.{field}}}}}"), &self.container(part)])
     }
@@ -120,6 +166,8 @@ fn a_tenant_grows_to_two_workers_and_a_replica_and_back() {
     scene.expect_replica("ok", "follows");
     scene.back_up_from_replica();
     scene.break_replica();
+
+    scene.groups_come_and_go();
 
     scene.state_size("app_memory = \"256MiB\"\ndb_memory = \"512MiB\"");
     scene.run(&["--apply"]).expect(0);
