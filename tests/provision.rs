@@ -15,6 +15,7 @@ mod scene;
 #[path = "provision/sizes.rs"]
 mod sizes;
 
+use std::process::Command;
 use std::time::Duration;
 
 use scene::{ADDRESS, Scene};
@@ -45,8 +46,15 @@ fn assert_whole(scene: &Scene) {
     assert_eq!(scene.dns.addresses(&scene.domain), [ADDRESS.parse::<std::net::Ipv4Addr>().unwrap()]);
     assert_eq!(scene.authentik.rows("core/applications").len(), 1);
     assert_eq!(scene.sql("SELECT COUNT(*) FROM tabCompany")[0][0], "1");
-    let receipts = scene.host.run(&["snapshots", &scene.tenant]).expect(0);
-    assert!(!receipts.out.trim().is_empty(), "a first backup was taken");
+    // What the proxy reads is what the backup of the configuration takes.
+    let handed = scene.host.path("traefik").join(format!("{}.yml", scene.domain));
+    let file = std::fs::read_to_string(scene.host.path("etc/tenants").join(format!("{}.toml", scene.tenant)))
+        .unwrap();
+    assert!(file.contains(&format!("traefik = [{handed:?}]")), "{file}");
+    assert!(handed.exists(), "{} is not there", handed.display());
+    // A file that is named and not there would make it partial.
+    let receipts = scene.host.run(&["snapshots", &scene.tenant, "--json"]).expect(0);
+    assert!(receipts.out.contains("\"whole\":true"), "a first backup was taken: {}", receipts.out);
 }
 
 #[test]
@@ -116,6 +124,53 @@ fn a_service_that_runs_takes_the_new_tenant_over_and_makes_its_first_drill() {
     wait_until("the service has looked at the tenant's health", Duration::from_secs(600), || {
         page.contains(&line) || reqwest_get(&url("/metrics")).is_some_and(|page| page.contains(&line))
     });
+}
+
+/// Returns compose, as the distribution's own program or as a plugin of docker's; none where there is neither.
+fn compose() -> Option<Vec<&'static str>> {
+    let works = |words: &[&str]| {
+        Command::new(words[0]).args(&words[1..]).arg("version").output().is_ok_and(|o| o.status.success())
+    };
+    [vec!["docker-compose"], vec!["docker", "compose"]].into_iter().find(|words| works(words))
+}
+
+#[test]
+fn the_compose_file_brings_the_tenant_up_without_lifeboat() {
+    let Some(compose) = compose() else {
+        assert!(std::env::var_os("LIFEBOAT_FULL").is_none(), "a full run needs docker-compose");
+        println!("not run: there is no docker-compose here");
+        return;
+    };
+    let scene = Scene::new("composed");
+    scene.run(&["--skip", "verify"]).expect(0);
+    let parts = scene.running();
+    for part in &parts {
+        docker(&["rm", "-f", &scene.container(part)]);
+    }
+    docker(&["network", "rm", &scene.tenant]);
+    let up = Command::new(compose[0])
+        .args(&compose[1..])
+        .args(["--project-directory", ".", "up", "-d"])
+        .current_dir(scene.host.path("erp").join(&scene.tenant))
+        .output()
+        .unwrap();
+    assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+    assert_eq!(scene.running(), parts);
+    let healthy = |part: &str| {
+        let state = docker(&["inspect", "-f", "{{.State.Health.Status}}", &scene.container(part)]);
+        state == "healthy"
+    };
+    for part in ["db", "redis-cache", "redis-queue", "backend", "frontend"] {
+        wait_until("its healthcheck is content", Duration::from_secs(180), || healthy(part));
+    }
+    // The same volumes, passwords and names: the site answers with its data.
+    assert_eq!(scene.get("/api/method/ping").0, 200);
+    assert_eq!(scene.sql("SELECT COUNT(*) FROM tabCompany")[0][0], "1");
+    // And Lifeboat finds each container as it would have made it.
+    let said = scene.run(&["--skip", "verify"]).expect(0);
+    assert!(format!("{said:?}").contains("services: as it should be"), "{said:?}");
+    scene.run(&["--rollback"]).expect(0);
+    scene.assert_nothing_left();
 }
 
 #[test]
