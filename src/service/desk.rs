@@ -17,6 +17,7 @@ use super::status::Status;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::capacity::Capacity;
 use crate::ops::health::Report;
 
 /// A loop that has not turned for this long is stuck: it turns each minute.
@@ -34,6 +35,7 @@ pub struct Desk {
     waiting: Mutex<Vec<Waiting>>,
     ended: Mutex<Ended>,
     health: Mutex<Option<Arc<Report>>>,
+    capacity: Mutex<Option<Arc<Capacity>>>,
 }
 
 /// How many runs have ended since the service began, by tenant, kind and outcome.
@@ -54,6 +56,8 @@ pub struct Sight {
     pub beat: Timestamp,
     /// What the last look at health found; none before the first.
     pub health: Option<Arc<Report>>,
+    /// What the last look at what is used found; none before the first.
+    pub capacity: Option<Arc<Capacity>>,
 }
 
 fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,6 +80,7 @@ impl Desk {
             waiting: Mutex::default(),
             ended: Mutex::default(),
             health: Mutex::default(),
+            capacity: Mutex::default(),
         }
     }
 
@@ -102,6 +107,7 @@ impl Desk {
             ended: open(&self.ended).clone(),
             beat: *open(&self.beat),
             health: self.health(),
+            capacity: open(&self.capacity).clone(),
         }
     }
 
@@ -112,6 +118,10 @@ impl Desk {
 
     pub(super) fn looked(&self, report: Report) {
         *open(&self.health) = Some(Arc::new(report));
+    }
+
+    pub(super) fn measured(&self, capacity: Capacity) {
+        *open(&self.capacity) = Some(Arc::new(capacity));
     }
 
     pub(super) fn learn(&self, facts: Facts) {

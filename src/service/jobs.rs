@@ -12,6 +12,7 @@ use super::run::Trigger;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::capacity::Capacity;
 use crate::ops::health::Report;
 
 /// The verbs that the service runs.
@@ -31,6 +32,11 @@ pub trait Jobs: Send + Sync + 'static {
 
     /// Looks at how the host and all tenants are, and changes nothing; none where nothing here can look.
     async fn look(&self) -> Option<Result<Report>> {
+        None
+    }
+
+    /// Measures what all tenants use and what is left of the host, and changes nothing; none where nothing here can.
+    async fn measure(&self) -> Option<Result<Capacity>> {
         None
     }
 

@@ -51,6 +51,7 @@ use notify::Notifier;
 use queue::Queue;
 use reread::Folder;
 use schedule::{Action, next_run};
+use watch::Pace;
 
 /// How long the loop sleeps at most: a clock that was set anew is noticed after this time.
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(60);
@@ -108,8 +109,10 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         let mut stop = std::pin::pin!(stop);
         let facts = facts::keep(self.desk(), Arc::clone(&self.clock), Arc::clone(&self.changed));
         let _facts = AbortOnDropHandle::new(tokio::spawn(facts));
-        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs), watch::Pace::default());
+        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs), Pace::HEALTH);
         let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
+        let measure = watch::measure(self.desk(), Arc::clone(&self.jobs), Pace::CAPACITY);
+        let _measure = AbortOnDropHandle::new(tokio::spawn(measure));
         loop {
             let now = self.clock.now();
             self.desk.beat(now);

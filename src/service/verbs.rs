@@ -22,6 +22,7 @@ use crate::id::TenantName;
 use crate::monitor::{Monitor, SharedMonitor, Silent};
 use crate::ops::appliance::{self, Appliance, Surroundings};
 use crate::ops::backup::{self, Request};
+use crate::ops::capacity::{self, Capacity};
 use crate::ops::copy;
 use crate::ops::drill;
 use crate::ops::health::{self, Scope};
@@ -86,6 +87,13 @@ impl<C: Clock> Verbs<C> {
         let monitor: SharedMonitor = Arc::new(Log(tenant.clone()));
         let lines = self.lines.clone();
         Surroundings { clock: Arc::new(move || clock.now()), monitor, stop: stop.clone(), lines }
+    }
+
+    /// Surroundings of whoever only looks.
+    fn unseen(&self) -> Surroundings {
+        let (clock, lines) = (Arc::clone(&self.clock), self.lines.clone());
+        let stop = CancellationToken::new();
+        Surroundings { clock: Arc::new(move || clock.now()), monitor: Arc::new(Silent), stop, lines }
     }
 
     /// Runs a job in a task of its own; when the caller gives up, the job is asked to stop and does so on its own.
@@ -159,14 +167,11 @@ impl<C: Clock> Jobs for Verbs<C> {
     }
 
     async fn look(&self) -> Option<Result<health::Report>> {
-        let clock = Arc::clone(&self.clock);
-        let around = Surroundings {
-            clock: Arc::new(move || clock.now()),
-            monitor: Arc::new(Silent),
-            stop: CancellationToken::new(),
-            lines: self.lines.clone(),
-        };
-        Some(health::look(&self.config(), &around, &Scope::of(&[])).await)
+        Some(health::look(&self.config(), &self.unseen(), &Scope::of(&[])).await)
+    }
+
+    async fn measure(&self) -> Option<Result<Capacity>> {
+        Some(capacity::capacity(&self.config(), &self.unseen(), &[]).await)
     }
 
     fn can_drill(&self, tenant: &TenantName) -> bool {

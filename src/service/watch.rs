@@ -1,12 +1,15 @@
-//! A look at how all tenants are, every few minutes, so that whoever asks the service gets an answer at once.
+//! A look at how all tenants are every few minutes, and at what they use every hour, so that whoever asks the service gets
+//! an answer at once.
 //!
-//! Owns when it is looked and for how long at most. What a look is stands in `ops::health`; it changes nothing.
+//! Owns when it is looked and for how long at most. What a look is stands in `ops::health` and `ops::capacity`; it changes
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::Desk;
 use super::jobs::Jobs;
+use crate::error::Result;
 
 /// When it is looked.
 #[derive(Debug, Clone, Copy)]
@@ -17,24 +20,54 @@ pub(super) struct Pace {
     limit: Duration,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
-        Pace { period: Duration::from_secs(300), limit: Duration::from_secs(240) }
-    }
+impl Pace {
+    /// That of looks at health.
+    pub const HEALTH: Pace = Pace { period: Duration::from_secs(300), limit: Duration::from_secs(240) };
+
+    /// That of looks at what is used: it changes by days.
+    pub const CAPACITY: Pace = Pace { period: Duration::from_secs(3600), limit: Duration::from_secs(900) };
 }
 
 /// Looks again and again, for as long as it is not dropped.
 pub(super) async fn keep<J: Jobs>(desk: Arc<Desk>, jobs: Arc<J>, pace: Pace) {
     loop {
-        match tokio::time::timeout(pace.limit, jobs.look()).await {
-            Ok(Some(Ok(report))) => desk.looked(report),
-            Ok(Some(Err(e))) => tracing::warn!(error = %e, "health was not looked at"),
-            // Nothing here can look.
-            Ok(None) => return,
-            Err(_) => tracing::warn!(limit_seconds = pace.limit.as_secs(), "a look at health took too long"),
+        match seen("health", jobs.look(), pace).await {
+            Seen::This(report) => desk.looked(report),
+            Seen::Nothing => {}
+            Seen::Never => return,
         }
         tokio::time::sleep(pace.period).await;
     }
+}
+
+/// Measures again and again, for as long as it is not dropped.
+pub(super) async fn measure<J: Jobs>(desk: Arc<Desk>, jobs: Arc<J>, pace: Pace) {
+    loop {
+        match seen("capacity", jobs.measure(), pace).await {
+            Seen::This(capacity) => desk.measured(capacity),
+            Seen::Nothing => {}
+            Seen::Never => return,
+        }
+        tokio::time::sleep(pace.period).await;
+    }
+}
+
+enum Seen<T> {
+    This(T),
+    /// Not this time.
+    Nothing,
+    /// Nothing here can look.
+    Never,
+}
+
+async fn seen<T>(what: &str, look: impl Future<Output = Option<Result<T>>>, pace: Pace) -> Seen<T> {
+    match tokio::time::timeout(pace.limit, look).await {
+        Ok(Some(Ok(found))) => return Seen::This(found),
+        Ok(None) => return Seen::Never,
+        Ok(Some(Err(e))) => tracing::warn!(error = %e, what, "it was not looked at"),
+        Err(_) => tracing::warn!(limit_seconds = pace.limit.as_secs(), what, "a look took too long"),
+    }
+    Seen::Nothing
 }
 
 #[cfg(test)]
@@ -47,7 +80,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, SourceFile, Surroundings};
-    use crate::error::{Error, Kind, Result};
+    use crate::error::{Error, Kind};
     use crate::id::TenantName;
     use crate::ops::health::{Report, State};
     use crate::service::journal::Journal;
