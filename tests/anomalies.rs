@@ -82,6 +82,11 @@ fn rows_that_halve_overnight_mark_the_snapshot_and_stop_prune_until_somebody_acc
     prune.says(&["suspicious", "nothing goes until this is cleared up", "which looks wrong"]);
     scene.host.run(&["snapshots", "t"]).expect(0).says(&["whole, SUSPICIOUS"]);
 
+    let shown = scene.host.run(&["snapshots", "t", "--json"]).expect(0).json();
+    let before = shown[0]["snapshots"][1]["snapshot"].as_str().unwrap().to_owned();
+    let diff = scene.host.run_unlocked(&["diff", "t", &before]).expect(0);
+    diff.says(&["1 table with other rows", "tabLedger  407  203  -204", "0 changed"]);
+
     // It is told again the next night, held against the last night that looked right.
     scene.host.run(&["backup", "t"]).expect(4).says(&["tabLedger has 203 rows where it had 407"]);
 

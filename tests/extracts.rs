@@ -113,3 +113,35 @@ fn names_that_are_no_text_are_listed_asked_for_and_extracted_by_one_spelling() {
     let said = host.run_unlocked(&["files", "cat", "t", "latest", "private/files/%E9"]).expect(1);
     assert!(said.err.contains("%XX stands for a byte"), "{}", said.err);
 }
+
+#[test]
+fn two_nights_are_compared_by_the_content_of_their_files() {
+    let (host, sites) =
+        scene(&[(b"same.pdf", 900), (b"other.pdf", 900), (b"gone.pdf", 900), (b"mode.pdf", 9)]);
+    let shown = host.run(&["snapshots", "t", "--json"]).expect(0).json();
+    let first = shown[0]["snapshots"][0]["snapshot"].as_str().unwrap().to_owned();
+    let at = |name: &str| sites.path().join("s.example/private/files").join(name);
+    fs::write(at("other.pdf"), "otherwise").unwrap();
+    fs::remove_file(at("gone.pdf")).unwrap();
+    fs::write(at("new.pdf"), "new").unwrap();
+    fs::set_permissions(at("mode.pdf"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    host.run(&["backup", "t"]).expect(0);
+
+    let lines =
+        host.run_unlocked(&["files", "diff", "t", &first, "latest", "private", "--json"]).expect(0).json();
+    let told: Vec<String> = lines
+        .iter()
+        .filter_map(|l| Some(format!("{} {}", l["how"].as_str()?, l["path"].as_str()?)))
+        .filter(|l| l.ends_with(".pdf"))
+        .collect();
+    let wanted = ["removed gone.pdf", "attributes mode.pdf", "added new.pdf", "changed other.pdf"];
+    assert_eq!(told, wanted.map(|l| l.replace(' ', " private/files/")));
+    let counts = &lines.last().unwrap()["files"];
+    assert_eq!((&counts["added"], &counts["removed"], &counts["changed"]), (&1.into(), &1.into(), &1.into()));
+
+    let said = host.run_unlocked(&["diff", "t", &first]).expect(0);
+    assert!(said.out.contains("database: not in both"), "{}", said.out);
+    assert!(said.out.contains("files: 1 added, 1 removed, 1 changed, "), "{}", said.out);
+    let said = host.run(&["diff", "t", &first]).expect(12);
+    assert!(said.err.contains("needs an identity"), "{}", said.err);
+}

@@ -595,3 +595,85 @@ async fn health_status_and_metrics_are_answered_on_loopback() {
     stop.send(()).unwrap();
     soon(web).await.unwrap().unwrap();
 }
+
+/// Writes a file of the configuration.
+fn write_etc(host: &Host, name: &str, text: &str) {
+    let path = host.dir.path().join("etc").join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// Starts a service that reads its configuration again while it runs.
+async fn serve_rereading(host: &Host) -> Running {
+    let state = host.dir.path().join("state");
+    write_etc(
+        host,
+        "lifeboat.toml",
+        &format!(
+            "host = \"h1\"\nstate_dir = {state:?}\n[store]\nurl = \"file:///s\"\n[operators]\nrecipients = \
+             [\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]\n"
+        ),
+    );
+    write_etc(host, "policies/nightly.toml", "[schedule]\nat = \"02:00\"\ntimezone = \"UTC\"\n");
+    write_etc(host, "tenants/byrne.toml", "site = \"byrne\"\n[files]\npath = \"/sites/byrne\"\n");
+    let config = Arc::new(Config::load(&host.dir.path().join("etc")).unwrap());
+    let (sender, calls) = mpsc::unbounded_channel();
+    let jobs = Arc::new(Desks {
+        clock: host.clock.clone(),
+        calls: sender,
+        open: AtomicUsize::new(0),
+        peak: AtomicUsize::new(0),
+        can_drill: true,
+        held: None,
+    });
+    let service =
+        Service::open(config, host.clock.clone(), jobs.clone(), Patience::default()).unwrap().rereading();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let desk = service.desk();
+    let task = tokio::spawn(service.run(async move {
+        stopped.await.ok();
+    }));
+    host.clock.settled().await;
+    Running { desk, jobs, calls, stop: Some(stop), task }
+}
+
+#[tokio::test]
+async fn a_tenant_whose_file_comes_later_is_planned_without_a_restart_and_its_first_drill_follows_the_next_backup()
+ {
+    let host = Host::new("2026-05-04T12:00:00Z");
+    let mut service = serve_rereading(&host).await;
+    let knows = |service: &Running, name: &str| service.desk.config().tenant(&name.parse().unwrap()).is_ok();
+
+    let acme: TenantName = "acme".parse().unwrap();
+    let folder = lifeboat::ops::state::State::open(&host.dir.path().join("state")).unwrap();
+    let asked = lifeboat::ops::drill::Asked { since: host.clock.now(), by: "provision".into() };
+    lifeboat::ops::drill::ask(&folder, &acme, &asked).unwrap();
+    write_etc(&host, "tenants/acme.toml", "site = \"acme\"\n[files]\npath = \"/sites/acme\"\n");
+    host.clock.set("2026-05-04T12:02:00Z");
+    host.clock.settled().await;
+    assert!(knows(&service, "acme"));
+
+    // A file with a fault changes nothing for the tenants that are well.
+    write_etc(&host, "tenants/typo.toml", "sight = \"x\"\n");
+    host.clock.set("2026-05-04T12:04:00Z");
+    host.clock.settled().await;
+    assert!(knows(&service, "acme") && knows(&service, "byrne") && !knows(&service, "typo"));
+    std::fs::remove_file(host.dir.path().join("etc/tenants/typo.toml")).unwrap();
+
+    // Not before the night, and only the drill that was asked for: the policy's own are on Sundays, and this is a Tuesday.
+    host.clock.set("2026-05-05T02:00:00Z");
+    let acme_backup = service.expect("backup acme", "2026-05-05T02:00:00Z").await;
+    service.expect("backup byrne", "2026-05-05T02:00:00Z").await.good();
+    acme_backup.good();
+    service.expect("drill acme", "2026-05-05T02:00:00Z").await.good();
+    service.until(host.clock.now(), |s| s.tenants[0].proof.is_some()).await;
+    host.clock.set("2026-05-05T02:02:00Z");
+    host.clock.settled().await;
+    assert_eq!(lifeboat::ops::drill::asked(&folder, &acme).unwrap(), None);
+
+    std::fs::remove_file(host.dir.path().join("etc/tenants/acme.toml")).unwrap();
+    host.clock.set("2026-05-06T02:00:00Z");
+    service.expect("backup byrne", "2026-05-06T02:00:00Z").await.good();
+    service.until(host.clock.now(), |s| s.tenants.len() == 1 && s.tenants[0].running.is_empty()).await;
+    service.stop().await;
+}

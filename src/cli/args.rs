@@ -39,7 +39,7 @@ pub use check::CheckArgs;
 pub use copy::{CopyArgs, SourceArgs};
 pub use drill::{DrillArgs, DrillVerb, HistoryArgs, VerifyArgs};
 pub use erase::EraseArgs;
-pub use files::{CatArgs, FilesArgs, FilesVerb, SnapshotArgs};
+pub use files::{CatArgs, DiffArgs, FilesArgs, FilesVerb, PairArgs, SnapshotArgs};
 pub use health::{CapacityArgs, HealthArgs};
 pub use keys::{
     ConfirmArgs, EndHostArgs, HandOverArgs, KeysVerb, OperatorArgs, RewrapArgs, RootArgs, RotateArgs,
@@ -117,6 +117,9 @@ pub enum Verb {
     /// Browse and fetch single files of a snapshot
     #[command(subcommand)]
     Files(FilesVerb),
+    /// Say in what two snapshots of a tenant differ: tables by their rows, files by their content
+    #[command(after_help = after!("  lifeboat diff byrne 20261122t020000z-1a2b3c4d latest --identity kit.txt\n\n`lifeboat files diff` names every file."))]
+    Diff(PairArgs),
     /// Verify what the store holds
     #[command(after_help = after!("  lifeboat check\n  lifeboat check byrne --read-data\n  lifeboat check --read-data next/7\n  lifeboat check byrne --identity kit.txt\n  lifeboat check byrne --read-data --repair --dry-run --identity kit.txt"))]
     Check(CheckArgs),

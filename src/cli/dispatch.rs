@@ -6,6 +6,7 @@ mod benchmark;
 mod capacity;
 mod check;
 mod copy;
+mod diff;
 mod doctor;
 mod drill;
 mod erase;
@@ -64,6 +65,7 @@ pub async fn verb(cli: &Cli, output: &Output, stop: &CancellationToken) -> Resul
         Verb::Snapshots(args) => call.reading(read::snapshots(&call, args)).await,
         Verb::Show(args) => call.reading(read::show(&call, args)).await,
         Verb::Files(verb) => call.reading(read::files(&call, verb)).await,
+        Verb::Diff(args) => call.reading(diff::run(&call, args)).await,
         Verb::Check(args) => check::run(&call, args).await,
         Verb::Copy(args) => copy::run(&call, args).await,
         Verb::Unlock(args) => unlock::run(&call, args).await,

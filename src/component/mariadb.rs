@@ -43,7 +43,10 @@ pub use load::{LoadOptions, Loaded, load};
 pub use preflight::Orphan;
 pub use proof::{Ledger, SequenceUse, StoredFile, ask, ledger, sequences, stored_files};
 pub use record::{DatabaseRecord, DefinerRecord, Routine, TableRecord, UserRecord};
-pub use replica::{Following, allow_replica, follow, following, refuse_replica, resume};
+pub use replica::{
+    Following, Replication, allow_replica, follow, following, refuse_replica, replication, resume,
+    take_writes,
+};
 pub use scan::{BinlogPosition, Scan, Scanned};
 pub use users::{
     Account, NewUser, Rights, admit, create_user, drop_accounts, let_in, missing, recreate_users, rights_of,

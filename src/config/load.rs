@@ -17,7 +17,7 @@ use super::secret::SecretRef;
 use super::tenant::{SitesPlace, Tenant};
 use super::{Config, machine, places, policy, raw, tenant};
 use crate::error::{Error, Kind};
-use crate::id::TenantName;
+use crate::id::{Sha256, TenantName};
 
 /// The policies that need no file; a file of the same name takes the place of one.
 const SHIPPED: [(&str, &str); 3] = [
@@ -46,6 +46,30 @@ impl Surroundings {
     pub fn here() -> Self {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Surroundings { hostname, zone: TimeZone::try_system().unwrap_or(TimeZone::UTC) }
+    }
+}
+
+/// By what a configuration's files are known to have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// The hash of `lifeboat.toml`.
+    pub host: Sha256,
+    /// The hash of all policies and tenants.
+    pub rest: Sha256,
+}
+
+impl Marks {
+    /// Reads the files of a folder; none where one of them cannot be read.
+    pub fn of(dir: &Path) -> Option<Marks> {
+        let mut faults = Vec::new();
+        let files = read_all(dir, &mut faults);
+        let (mut host, mut rest) = (String::new(), String::new());
+        for file in &files {
+            let to = if file.name == Path::new("lifeboat.toml") { &mut host } else { &mut rest };
+            to.push_str(&format!("{}\0{}\0", file.name.display(), file.text));
+        }
+        let of = |text: String| Sha256::of(text.as_bytes());
+        faults.is_empty().then(|| Marks { host: of(host), rest: of(rest) })
     }
 }
 

@@ -19,6 +19,7 @@ mod platform;
 mod policy;
 mod raw;
 mod secret;
+mod servers;
 mod setup;
 mod size;
 mod store;
@@ -36,11 +37,12 @@ pub use domain::domain;
 pub use drill::{Ask, DrillPolicy, Drilling, OwnCheck, Pick};
 pub use fault::{Fault, Faults};
 pub use file::SourceFile;
-pub use load::Surroundings;
+pub use load::{Marks, Surroundings};
 pub use machine::{CopyTo, DrillPlace, Machine, Notify, Prune};
 pub use platform::{Dns, Images, Platform, Proxy, Sso};
 pub use policy::{Calendar, CatchUp, Lock, LockMode, Policy, Retention, Times};
 pub use secret::{SecretRef, SecretUrl};
+pub use servers::DatabaseServers;
 pub use setup::Setup;
 pub use size::{Cpus, TenantSize};
 pub use store::{Credentials, StoreAddress, StoreConfig};
@@ -105,6 +107,12 @@ impl Config {
     /// Returns all policies by name, shipped ones too.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.policies.values().map(Arc::as_ref)
+    }
+
+    /// Returns this host's configuration with the tenants and policies of one that was read later.
+    #[must_use]
+    pub fn with_tenants_of(&self, later: Config) -> Config {
+        Config { dir: self.dir.clone(), machine: self.machine.clone(), ..later }
     }
 
     /// Returns what works but should be mended.

@@ -41,6 +41,11 @@ pub(super) fn is_missing(error: &Bollard) -> bool {
     matches!(error, Bollard::DockerResponseServerError { status_code: 404, .. })
 }
 
+/// Tells whether docker said that several objects bear the name.
+pub(super) fn is_ambiguous(error: &Bollard) -> bool {
+    matches!(error, Bollard::DockerResponseServerError { status_code: 400, message } if message.contains("ambiguous"))
+}
+
 fn answered(status: u16, message: &str, what: impl fmt::Display) -> Error {
     match status {
         404 => Error::new(Kind::Host, format!("{what} does not exist"))

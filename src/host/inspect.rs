@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerInspectResponse, HostConfig, MountPoint};
-use bollard::query_parameters::{InspectContainerOptions, InspectNetworkOptions};
+use bollard::query_parameters::InspectContainerOptions;
 
 use super::{
     ContainerSpec, Docker, Endpoint, EnvVar, Healthcheck, Limits, LogSpec, Mount, MountKind, NetworkSpec,
@@ -61,11 +61,7 @@ impl Docker {
 
     /// Describes a network where it exists.
     pub async fn try_inspect_network(&self, network: &str) -> Result<Option<NetworkSpec>> {
-        let answer = match self.client.inspect_network(network, None::<InspectNetworkOptions>).await {
-            Ok(answer) => answer,
-            Err(e) if fault::is_missing(&e) => return Ok(None),
-            Err(e) => return Err(fault::of(e, format_args!("network {network}"))),
-        };
+        let Some(answer) = self.ask_network(network).await? else { return Ok(None) };
         let subnets = answer.ipam.and_then(|ipam| ipam.config).unwrap_or_default().into_iter();
         Ok(Some(NetworkSpec {
             name: answer.name.unwrap_or_else(|| network.to_owned()),

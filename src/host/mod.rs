@@ -10,6 +10,7 @@ mod exec;
 mod fault;
 mod inspect;
 mod life;
+mod network;
 mod paths;
 mod pending;
 mod reach;

@@ -10,6 +10,7 @@ pub mod capacity;
 pub mod check;
 pub mod copy;
 pub mod damaged;
+pub mod diff;
 pub mod discover;
 pub mod doctor;
 pub mod drill;

@@ -253,12 +253,30 @@ pub fn write_passing(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).map_err(|e| e.error).context(Kind::Io, path.display()).map(drop)
 }
 
+/// Removes from a folder of ours what a writer that was killed had not given its name yet.
+pub fn sweep_unfinished(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.context(Kind::Io, dir.display())?,
+    };
+    for entry in entries {
+        let entry = entry.context(Kind::Io, dir.display())?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// How the name begins of a file that is being written beside its place.
+const UNFINISHED: &str = ".new-";
+
 fn new_beside<'a>(path: &'a Path, bytes: &[u8]) -> Result<(tempfile::NamedTempFile, &'a Path)> {
     use std::io::Write;
     // A bare name has an empty parent.
     let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file =
-        tempfile::Builder::new().prefix(".new-").tempfile_in(dir).context(Kind::Io, path.display())?;
+        tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir).context(Kind::Io, path.display())?;
     file.write_all(bytes).context(Kind::Io, path.display())?;
     Ok((file, dir))
 }

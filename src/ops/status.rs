@@ -12,6 +12,7 @@ use crate::ops::backup::{Attempt, last_attempt};
 use crate::ops::check::verified::{Memory, Verified};
 use crate::ops::copy::{self, Copies};
 use crate::ops::damaged::{self, Meaning};
+use crate::ops::drill;
 use crate::ops::prune;
 use crate::ops::restore::{self, Pending, Phase};
 use crate::ops::snapshots::{self, TENANTS_AT_ONCE};
@@ -95,6 +96,8 @@ pub struct TenantStatus {
     pub needed_bytes: u64,
     /// How many snapshots there are.
     pub snapshots: usize,
+    /// Since when a first drill is asked for that was not made yet.
+    pub drill_asked: Option<Timestamp>,
     /// How the last copy to the second store ended, where there is one.
     pub copied: Option<copy::Last>,
     /// When its packs were last read and right.
@@ -196,6 +199,7 @@ pub async fn of_tenant(appliance: &Appliance, tenant: TenantName, now: Timestamp
         hold: appliance.state.hold(&tenant, now)?,
         needed_bytes: newest.map_or(0, |c| c.receipt.packs_bytes()),
         snapshots: history.snapshots.len(),
+        drill_asked: drill::asked(&appliance.state, &tenant)?.filter(|a| a.is_due_yet(now)).map(|a| a.since),
         copied: copy::last(&appliance.state, &tenant)?,
         verified: Memory::load(&appliance.state, &tenant)?.told(),
         restore: restore::pending(&appliance.state, &tenant)?,
@@ -248,7 +252,10 @@ fn judge_work(
         Some(d) if !d.passed() => status.blame(Light::Red, About::Proof, of_failed(d)),
         Some(_) => {}
         None => {
-            let what = "never drilled: nothing but hashes says that it can be restored";
+            let mut what = "never drilled: nothing but hashes says that it can be restored".to_owned();
+            if status.drill_asked.is_some() {
+                what.push_str("; the first is due with the next planned backup");
+            }
             status.blame(Light::Yellow, About::Proof, what);
         }
     }

@@ -17,6 +17,8 @@ use super::status::Status;
 use crate::config::Config;
 use crate::error::Result;
 use crate::id::TenantName;
+use crate::ops::capacity::Capacity;
+use crate::ops::health::Report;
 
 /// A loop that has not turned for this long is stuck: it turns each minute.
 const STUCK: SignedDuration = SignedDuration::from_mins(5);
@@ -25,13 +27,15 @@ type Held = Box<dyn Fn(&TenantName) -> Option<String> + Send + Sync>;
 
 /// Where the parts of the service meet, and others ask.
 pub struct Desk {
-    config: Arc<Config>,
+    config: Mutex<Arc<Config>>,
     journal: Arc<Mutex<Journal>>,
     beat: Mutex<Timestamp>,
     held: Held,
     facts: Mutex<Facts>,
     waiting: Mutex<Vec<Waiting>>,
     ended: Mutex<Ended>,
+    health: Mutex<Option<Arc<Report>>>,
+    capacity: Mutex<Option<Arc<Capacity>>>,
 }
 
 /// How many runs have ended since the service began, by tenant, kind and outcome.
@@ -50,6 +54,10 @@ pub struct Sight {
     pub ended: Ended,
     /// When the loop last turned.
     pub beat: Timestamp,
+    /// What the last look at health found; none before the first.
+    pub health: Option<Arc<Report>>,
+    /// What the last look at what is used found; none before the first.
+    pub capacity: Option<Arc<Capacity>>,
 }
 
 fn open<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,24 +72,30 @@ impl Desk {
         held: impl Fn(&TenantName) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         Desk {
-            config,
+            config: Mutex::new(config),
             journal: Arc::new(Mutex::new(journal)),
             beat: Mutex::new(now),
             held: Box::new(held),
             facts: Mutex::default(),
             waiting: Mutex::default(),
             ended: Mutex::default(),
+            health: Mutex::default(),
+            capacity: Mutex::default(),
         }
     }
 
     /// Returns the configuration.
     pub fn config(&self) -> Arc<Config> {
-        self.config.clone()
+        Arc::clone(&open(&self.config))
+    }
+
+    pub(super) fn configure(&self, config: Arc<Config>) {
+        *open(&self.config) = config;
     }
 
     /// Returns how things stand at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
-        Status::of(&self.config, open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
+        Status::of(&self.config(), open(&self.journal).runs(), |tenant| (self.held)(tenant), true, now)
     }
 
     /// Returns all that the service tells of itself at `now`.
@@ -92,7 +106,22 @@ impl Desk {
             waiting: open(&self.waiting).clone(),
             ended: open(&self.ended).clone(),
             beat: *open(&self.beat),
+            health: self.health(),
+            capacity: open(&self.capacity).clone(),
         }
+    }
+
+    /// Returns what the last look at health found.
+    pub fn health(&self) -> Option<Arc<Report>> {
+        open(&self.health).clone()
+    }
+
+    pub(super) fn looked(&self, report: Report) {
+        *open(&self.health) = Some(Arc::new(report));
+    }
+
+    pub(super) fn measured(&self, capacity: Capacity) {
+        *open(&self.capacity) = Some(Arc::new(capacity));
     }
 
     pub(super) fn learn(&self, facts: Facts) {
@@ -133,6 +162,22 @@ impl Desk {
         let journal = open(&self.journal);
         let last = journal.runs().of(tenant, JobKind::Drill).next_back()?;
         (last.outcome == Some(Outcome::NotRun)).then(|| last.clone())
+    }
+
+    /// Notes from when on a tenant's runs are planned here, so that what lay before was not missed.
+    pub(super) async fn see(&self, tenant: &TenantName, kind: JobKind, now: Timestamp) {
+        let tenant = tenant.clone();
+        self.write(move |journal| journal.see(&tenant, kind, now)).await;
+    }
+
+    /// Returns the last try of the run that was planned for a time.
+    pub(super) fn run_planned_for(
+        &self,
+        tenant: &TenantName,
+        kind: JobKind,
+        planned: Timestamp,
+    ) -> Option<Run> {
+        open(&self.journal).runs().of(tenant, kind).rev().find(|run| run.planned == planned).cloned()
     }
 
     pub(super) fn unfinished(&self) -> Vec<Run> {

@@ -130,7 +130,7 @@ pub(super) fn is_believed(written: Timestamp, now: Timestamp) -> bool {
 }
 
 /// An interrupted run is due again, a few times; all others are dealt with, also while they run.
-fn dealt_with(run: &Run) -> bool {
+pub(super) fn dealt_with(run: &Run) -> bool {
     run.outcome != Some(Outcome::Interrupted) || run.attempt >= TRIES
 }
 

@@ -3,6 +3,7 @@
 //! Owns the loop that starts runs when they are due and keeps their record. Knows nothing of how a backup or drill
 //! is made: that is plugged in as [`Jobs`]; nor of the time, which is a [`Clock`]; nor of HTTP, which asks a [`Desk`].
 
+mod asked;
 mod clock;
 mod desk;
 mod facts;
@@ -13,12 +14,14 @@ mod notify;
 mod plan;
 mod queue;
 mod report;
+mod reread;
 mod run;
 pub mod schedule;
 mod status;
 mod timeliness;
 pub mod unlocked;
 pub mod verbs;
+mod watch;
 mod work;
 
 use std::sync::Arc;
@@ -46,7 +49,9 @@ use crate::error::{Context, Kind, Result};
 use crate::id::TenantName;
 use notify::Notifier;
 use queue::Queue;
+use reread::Folder;
 use schedule::{Action, next_run};
+use watch::Pace;
 
 /// How long the loop sleeps at most: a clock that was set anew is noticed after this time.
 const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(60);
@@ -61,6 +66,8 @@ pub struct Service<C, J> {
     running: JoinSet<Run>,
     /// Told when a run has ended: what is known of the state folder is old then.
     changed: Arc<Notify>,
+    /// The configuration's folder, where it is looked at again.
+    folder: Option<Folder>,
 }
 
 impl<C: Clock, J: Jobs> Service<C, J> {
@@ -82,7 +89,14 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         };
         let desk = Arc::new(Desk::new(config, journal, clock.now(), held));
         let (queue, running, changed) = (Queue::default(), JoinSet::new(), Arc::default());
-        Ok(Service { desk, clock, jobs, notifier, queue, running, changed })
+        Ok(Service { desk, clock, jobs, notifier, queue, running, changed, folder: None })
+    }
+
+    /// Looks at the configuration's folder again and again: tenants and policies that change count from then on.
+    #[must_use]
+    pub fn rereading(mut self) -> Self {
+        self.folder = Some(Folder::of(&self.desk.config()));
+        self
     }
 
     /// Returns where others may ask how things stand.
@@ -95,9 +109,14 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         let mut stop = std::pin::pin!(stop);
         let facts = facts::keep(self.desk(), Arc::clone(&self.clock), Arc::clone(&self.changed));
         let _facts = AbortOnDropHandle::new(tokio::spawn(facts));
+        let watch = watch::keep(self.desk(), Arc::clone(&self.jobs), Pace::HEALTH);
+        let _watch = AbortOnDropHandle::new(tokio::spawn(watch));
+        let measure = watch::measure(self.desk(), Arc::clone(&self.jobs), Pace::CAPACITY);
+        let _measure = AbortOnDropHandle::new(tokio::spawn(measure));
         loop {
             let now = self.clock.now();
             self.desk.beat(now);
+            self.reread(now).await;
             self.take_what_is_due(now).await;
             self.take_up_drills_not_run();
             self.start_what_fits(now).await;
@@ -117,6 +136,24 @@ impl<C: Clock, J: Jobs> Service<C, J> {
         Ok(())
     }
 
+    /// Takes over tenants and policies that changed; what runs goes on as it began.
+    async fn reread(&mut self, now: Timestamp) {
+        let present = self.desk.config();
+        let Some(folder) = &mut self.folder else { return };
+        let Some(config) = folder.changed(&present).await.map(Arc::new) else { return };
+        for gone in present.tenants().filter(|t| config.tenant(&t.name).is_err()) {
+            self.queue.forget(&gone.name);
+        }
+        let all = config.tenants().flat_map(|t| JobKind::ALL.map(|kind| (t, kind)));
+        for (tenant, kind) in all.filter(|(t, kind)| rule_of(&config, t, *kind).is_some()) {
+            self.desk.see(&tenant.name, kind, now).await;
+        }
+        tracing::info!(tenants = config.tenants().count(), "the configuration was read anew");
+        self.jobs.configure(Arc::clone(&config));
+        self.desk.configure(config);
+        self.changed.notify_one();
+    }
+
     /// Moves runs whose time has come into the queue, and notes those that were missed.
     async fn take_what_is_due(&mut self, now: Timestamp) {
         let config = self.desk.config();
@@ -124,6 +161,7 @@ impl<C: Clock, J: Jobs> Service<C, J> {
             for kind in JobKind::ALL {
                 self.take_due(&config, tenant, kind, now).await;
             }
+            self.take_asked_drill(&config, tenant, now);
         }
     }
 

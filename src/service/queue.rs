@@ -71,6 +71,11 @@ impl Queue {
         self.waiting.values().map(of).collect()
     }
 
+    /// Takes out what waits of a tenant that is no longer configured.
+    pub fn forget(&mut self, tenant: &TenantName) {
+        self.waiting.retain(|(name, _), _| name != tenant);
+    }
+
     /// Frees a tenant.
     pub fn release(&mut self, tenant: &TenantName) {
         self.busy.remove(tenant);

@@ -4,7 +4,7 @@
 //! so that one that is given up still removes what it made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,11 +19,13 @@ use super::unlocked::Unlocked;
 use crate::config::{Config, DrillPlace};
 use crate::error::{Context, Error, Kind, Result, counted};
 use crate::id::TenantName;
-use crate::monitor::{Monitor, SharedMonitor};
+use crate::monitor::{Monitor, SharedMonitor, Silent};
 use crate::ops::appliance::{self, Appliance, Surroundings};
 use crate::ops::backup::{self, Request};
+use crate::ops::capacity::{self, Capacity};
 use crate::ops::copy;
 use crate::ops::drill;
+use crate::ops::health::{self, Scope};
 use crate::ops::prune;
 use crate::ops::snapshots;
 use crate::ops::state::State;
@@ -32,7 +34,7 @@ use crate::store::Lines;
 
 /// The verbs, with what they need.
 pub struct Verbs<C> {
-    config: Arc<Config>,
+    config: RwLock<Arc<Config>>,
     clock: Arc<C>,
     unlocked: Arc<Unlocked>,
     tasks: TaskTracker,
@@ -61,7 +63,12 @@ impl Monitor for Log {
 impl<C: Clock> Verbs<C> {
     /// Makes them for a host.
     pub fn new(config: Arc<Config>, clock: Arc<C>) -> Self {
+        let config = RwLock::new(config);
         Verbs { config, clock, unlocked: Arc::default(), tasks: TaskTracker::new(), lines: Lines::default() }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns where keys that operators lend are kept.
@@ -82,6 +89,13 @@ impl<C: Clock> Verbs<C> {
         Surroundings { clock: Arc::new(move || clock.now()), monitor, stop: stop.clone(), lines }
     }
 
+    /// Surroundings of whoever only looks.
+    fn unseen(&self) -> Surroundings {
+        let (clock, lines) = (Arc::clone(&self.clock), self.lines.clone());
+        let stop = CancellationToken::new();
+        Surroundings { clock: Arc::new(move || clock.now()), monitor: Arc::new(Silent), stop, lines }
+    }
+
     /// Runs a job in a task of its own; when the caller gives up, the job is asked to stop and does so on its own.
     async fn detached<T: Send + 'static>(
         &self,
@@ -93,17 +107,22 @@ impl<C: Clock> Verbs<C> {
     }
 
     fn identity_file(&self) -> Option<std::path::PathBuf> {
-        let state = State::open(&self.config.machine.state_dir).ok()?;
-        appliance::drill_identity_file(&self.config.machine.drills, &state)
+        let config = self.config();
+        let state = State::open(&config.machine.state_dir).ok()?;
+        appliance::drill_identity_file(&config.machine.drills, &state)
     }
 }
 
 #[async_trait]
 impl<C: Clock> Jobs for Verbs<C> {
+    fn configure(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
     async fn backup(&self, tenant: &TenantName, _trigger: Trigger) -> Result<JobReport> {
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
-        let config = (*self.config).clone();
+        let config = (*self.config()).clone();
         let request = Request {
             tenant: tenant.clone(),
             trigger: receipt::Trigger::Scheduled,
@@ -136,7 +155,7 @@ impl<C: Clock> Jobs for Verbs<C> {
         };
         let stop = CancellationToken::new();
         let around = self.around(tenant, &stop);
-        let config = (*self.config).clone();
+        let config = (*self.config()).clone();
         let request = drill::Request {
             tenant: tenant.clone(),
             choice: drill::Choice::AsPolicySays,
@@ -153,8 +172,16 @@ impl<C: Clock> Jobs for Verbs<C> {
         Ok(JobReport::of_drill(&report.await?.report))
     }
 
+    async fn look(&self) -> Option<Result<health::Report>> {
+        Some(health::look(&self.config(), &self.unseen(), &Scope::of(&[])).await)
+    }
+
+    async fn measure(&self) -> Option<Result<Capacity>> {
+        Some(capacity::capacity(&self.config(), &self.unseen(), &[]).await)
+    }
+
     fn can_drill(&self, tenant: &TenantName) -> bool {
-        match self.config.machine.drills {
+        match self.config().machine.drills {
             DrillPlace::Elsewhere => false,
             _ if self.unlocked.get(tenant, self.clock.now()).is_some() => true,
             DrillPlace::Unlocked => false,
@@ -165,7 +192,7 @@ impl<C: Clock> Jobs for Verbs<C> {
     }
 
     fn held(&self, tenant: &TenantName, now: Timestamp) -> Option<String> {
-        let state = State::open(&self.config.machine.state_dir).ok()?;
+        let state = State::open(&self.config().machine.state_dir).ok()?;
         state.hold(tenant, now).ok()?.map(|h| format!("on hold until {}: {}", h.until, h.reason))
     }
 }

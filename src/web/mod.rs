@@ -1,7 +1,9 @@
-//! What the service answers over HTTP: health, status and metrics on loopback; metrics alone at another address too.
+//! What the service answers over HTTP: health, status and metrics on loopback; metrics, and which sites there are, at another
+//! address too.
 //!
 //! Owns the routes and media types. Knows nothing of runs and schedules beyond the desk it asks; changes nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -12,8 +14,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
 use tokio::net::TcpListener;
 
+use crate::config::Tenant;
 use crate::error::{Context, Kind, Result};
 use crate::id::Sha256;
 use crate::service::metrics::Format;
@@ -39,7 +43,7 @@ pub fn router<C: Clock>(desk: Arc<Desk>, clock: Arc<C>) -> Router {
         .with_state(Arc::new(Office { desk, clock }))
 }
 
-/// Returns the one route of the door for metrics; where there is a token, whoever asks must bear it.
+/// Returns the routes of the door for Prometheus; where there is a token, whoever asks must bear it.
 pub fn metrics_router<C: Clock>(desk: Arc<Desk>, clock: Arc<C>, token: Option<&SecretString>) -> Router {
     // Hashes are compared, so that the time it takes tells nothing of the token.
     let wanted = token.map(|t| Sha256::of(format!("Bearer {}", t.expose_secret()).as_bytes()));
@@ -53,6 +57,7 @@ pub fn metrics_router<C: Clock>(desk: Arc<Desk>, clock: Arc<C>, token: Option<&S
     };
     Router::new()
         .route("/metrics", get(metrics_text::<C>))
+        .route("/targets/sites", get(sites::<C>))
         .layer(axum::middleware::from_fn(ask))
         .with_state(Arc::new(Office { desk, clock }))
 }
@@ -75,6 +80,23 @@ async fn health<C: Clock>(State(office): State<Arc<Office<C>>>) -> Response {
 
 async fn status<C: Clock>(State(office): State<Arc<Office<C>>>) -> Json<Status> {
     Json(office.desk.status(office.now()))
+}
+
+/// A group of targets, as Prometheus' HTTP service discovery reads it.
+#[derive(Serialize)]
+struct TargetGroup {
+    targets: [String; 1],
+    labels: BTreeMap<&'static str, String>,
+}
+
+/// Names the sites that users reach by a domain, for whoever asks them from outside.
+async fn sites<C: Clock>(State(office): State<Arc<Office<C>>>) -> Json<Vec<TargetGroup>> {
+    let config = office.desk.config();
+    let group = |t: &Tenant| {
+        let target = format!("https://{}/api/method/ping", t.domain.as_deref()?);
+        Some(TargetGroup { targets: [target], labels: [("tenant", t.name.to_string())].into() })
+    };
+    Json(config.tenants().filter_map(group).collect())
 }
 
 async fn metrics_text<C: Clock>(State(office): State<Arc<Office<C>>>, headers: HeaderMap) -> Response {

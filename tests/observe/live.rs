@@ -31,12 +31,9 @@ const NIGHTS: i64 = 4;
 /// How far apart Prometheus is told: no more than it looks back, so that a line has no gaps.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
 
-/// What is there only while something waits, as nothing does in these nights; and what the health of tenants will tell.
-const NOT_TODAY: [&str; 3] = [
-    "lifeboat_queue_oldest_planned_timestamp_seconds",
-    "lifeboat_health_check_state",
-    "lifeboat_health_timestamp_seconds",
-];
+/// What is there only while something waits, as nothing does in these nights, or after a week of nights.
+const NOT_TODAY: [&str; 2] =
+    ["lifeboat_queue_oldest_planned_timestamp_seconds", "lifeboat_capacity_full_timestamp_seconds"];
 
 /// A host with two tenants, of which `broken` names a database that is not there.
 struct House {
@@ -96,7 +93,7 @@ impl House {
         let skipped = skipped.map(|c| format!("[{c}]\nskip = \"none here\"\n")).concat();
         self.host.write_tenant_file(
             "broken",
-            &format!("site = \"b.example\"\n[database]\ncontainer = \"lifeboat-not-there\"\nname = \"_b\"\n{skipped}"),
+            &format!("site = \"b.example\"\ndomain = \"b.example\"\n[database]\ncontainer = \"lifeboat-not-there\"\nname = \"_b\"\n{skipped}"),
         );
     }
 
@@ -174,8 +171,11 @@ impl House {
         let url = format!("http://127.0.0.1:{}/metrics", self.port);
         let bearer = format!("Bearer {}", self.token);
         wait_until("the service answers", Duration::from_secs(60), || {
-            get_with(&url, &[("Authorization", &bearer)])
-                .is_some_and(|page| page.contains("lifeboat_anomalies"))
+            get_with(&url, &[("Authorization", &bearer)]).is_some_and(|page| {
+                ["lifeboat_anomalies", "lifeboat_health_check_state", "lifeboat_capacity_timestamp_seconds"]
+                    .iter()
+                    .all(|name| page.contains(name))
+            })
         });
         (running, format!("- targets: [\"127.0.0.1:{}\"]\n", self.port))
     }
@@ -286,7 +286,8 @@ fn prometheus_scrapes_the_service_and_every_rule_and_panel_finds_what_it_names()
         wanted.iter().filter(|n| !there.contains(*n) && !NOT_TODAY.contains(&n.as_str())).collect();
     assert!(lacking.is_empty(), "rules or panels name what the service does not tell: {lacking:?}\n{plain}");
 
-    let setup = Setup::new(&house.token, &[("lifeboat", target)]);
+    let setup =
+        Setup::new(&house.token, &[("lifeboat", target)]).told_by(&format!("127.0.0.1:{}", house.port));
     fs::write(setup.path().join("nights.om"), sorted(&told)).unwrap();
     promtool(setup.path(), &["tsdb", "create-blocks-from", "openmetrics", "nights.om", "data"], "");
     let prometheus = Prometheus::start(setup);
@@ -325,6 +326,15 @@ fn prometheus_scrapes_the_service_and_every_rule_and_panel_finds_what_it_names()
             == 1.0
     );
 
+    // A site is asked from outside because its tenant has a domain, without a line by anybody.
+    wait_until("Prometheus was told of the site", Duration::from_secs(120), || {
+        let targets = prometheus.api("targets")["activeTargets"].as_array().unwrap().clone();
+        let site = |t: &&serde_json::Value| t["labels"]["instance"] == "https://b.example/api/method/ping";
+        targets.iter().find(site).is_some_and(|t| {
+            let asked = t["scrapeUrl"].as_str().unwrap();
+            t["labels"]["tenant"] == "broken" && asked.starts_with("http://blackbox-exporter:9115/probe?")
+        })
+    });
     judge_rules(&prometheus);
     draw(&prometheus, until);
     drop(running);
@@ -358,6 +368,8 @@ fn judge_rules(prometheus: &Prometheus) {
     let acme: Vec<_> = alerts
         .iter()
         .filter(|a| a["labels"]["tenant"] == "acme" && a["labels"]["instance"] != "h1")
+        // Its application only sleeps, and its health says so; how full the machine that runs the tests is, is not its own.
+        .filter(|a| a["labels"]["area"] != "application" && a["labels"]["check"] != "disk")
         .collect();
     assert!(acme.is_empty(), "a false alarm: {acme:?}");
 }

@@ -48,6 +48,19 @@ fn each_service_has_limits_a_pinned_image_and_a_healthcheck_and_holds_no_secret(
     assert_eq!(known, used.iter().collect());
 }
 
+/// Authentik names its client crate by its own versions.
+#[test]
+fn the_single_sign_on_that_runs_is_the_version_whose_api_is_spoken() {
+    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let spoken = manifest.split_once("authentik-client = { version = \"=").unwrap().1;
+    let spoken = spoken.split_once('"').unwrap().0;
+    let compose = compose();
+    for service in ["authentik-server", "authentik-worker"] {
+        let image = compose["services"][service]["image"].as_str().unwrap().to_owned();
+        assert!(image.ends_with(&format!(":-{spoken}}}")), "{service}: {image}, and {spoken} is spoken");
+    }
+}
+
 #[test]
 fn only_the_proxy_and_dns_are_reached_from_outside_and_what_holds_data_has_no_way_out() {
     let compose = compose();
@@ -57,7 +70,7 @@ fn only_the_proxy_and_dns_are_reached_from_outside_and_what_holds_data_has_no_wa
         assert_eq!(service["ports"].is_array(), ["traefik", "coredns"].contains(&name.as_str()), "{name}");
         let joined = words(&service["networks"]);
         assert!(joined.iter().all(|n| networks.contains_key(n)), "{name}: {joined:?}");
-        let shut_in = ["authentik-postgresql", "authentik-redis", "seaweedfs", "prometheus", "cadvisor"];
+        let shut_in = ["authentik-postgresql", "seaweedfs", "prometheus", "cadvisor"];
         if shut_in.contains(&name.as_str()) {
             assert!(joined.iter().all(internal), "{name} has a way out: {joined:?}");
         }

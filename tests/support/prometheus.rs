@@ -83,6 +83,15 @@ impl Setup {
         setup
     }
 
+    /// Has it asked which sites there are at another address than that of the platform.
+    pub fn told_by(self, address: &str) -> Setup {
+        let file = self.path().join("prometheus.yml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("http://lifeboat:9470/targets"), "{text}");
+        fs::write(&file, text.replace("lifeboat:9470", address)).unwrap();
+        self
+    }
+
     /// Returns the folder.
     pub fn path(&self) -> &Path {
         self.dir.path()

@@ -17,6 +17,9 @@ pub enum FilesVerb {
     /// Write one file to standard output
     #[command(after_help = after!("  lifeboat files cat byrne latest private/files/a.pdf --identity kit.txt > a.pdf"))]
     Cat(CatArgs),
+    /// List the files in which two snapshots differ
+    #[command(after_help = after!("  lifeboat files diff byrne 20261122t020000z-1a2b3c4d latest private/files --identity kit.txt"))]
+    Diff(DiffArgs),
     /// Write files below a path into a folder
     #[command(after_help = after!("  lifeboat files extract byrne latest private/files --to /tmp/out --identity kit.txt"))]
     Extract(ExtractArgs),
@@ -33,6 +36,31 @@ pub struct SnapshotArgs {
     pub identity: IdentityArgs,
     #[command(flatten)]
     pub source: SourceArgs,
+}
+
+/// Two snapshots to compare.
+#[derive(Debug, Args)]
+pub struct PairArgs {
+    /// Whose
+    pub tenant: TenantName,
+    /// The earlier one; a snapshot id
+    pub from: Which,
+    /// The later one; a snapshot id or latest
+    #[arg(default_value = "latest")]
+    pub to: Which,
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+    #[command(flatten)]
+    pub source: SourceArgs,
+}
+
+/// What `files diff` compares.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    #[command(flatten)]
+    pub pair: PairArgs,
+    /// A path within the site folder, as `files ls` prints it; all of it when left out
+    pub path: Option<String>,
 }
 
 /// What `files ls` looks at.

@@ -28,7 +28,7 @@ pub struct ProvisionArgs {
     /// All steps but this one, several times for more
     #[arg(long, value_name = "STEP")]
     pub skip: Vec<StepName>,
-    /// Bring a running tenant to the size that its file states
+    /// Bring a running tenant to the size and the single sign-on that its file states
     #[arg(long, conflicts_with_all = ["only", "skip", "rollback"])]
     pub apply: bool,
     /// Remove what an unfinished run made, and no more

@@ -1,4 +1,4 @@
-//! `files ls`, `files cat`, `files extract`.
+//! `files ls`, `files cat`, `files extract`; `files diff` lies beside `diff`.
 
 use serde::Serialize;
 use tokio::io::AsyncReadExt;
@@ -17,6 +17,7 @@ pub(super) async fn run(call: &Call<'_>, verb: &FilesVerb) -> Result<u8> {
     match verb {
         FilesVerb::Ls(args) => ls(call, args).await,
         FilesVerb::Cat(args) => cat(call, args).await,
+        FilesVerb::Diff(args) => super::diff::of_files(call, args).await,
         FilesVerb::Extract(args) => {
             let (_appliance, opened) = open(call, &args.what.of).await?;
             let path = args.what.path.as_deref().unwrap_or("");

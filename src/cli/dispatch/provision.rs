@@ -18,7 +18,7 @@ pub(super) async fn run(call: &Call<'_>, args: &ProvisionArgs) -> Result<u8> {
     let mut chosen =
         Chosen { only: args.only.iter().copied().collect(), skip: args.skip.iter().copied().collect() };
     if args.apply {
-        chosen.only = [StepName::Secrets, StepName::Services].into();
+        chosen.only = [StepName::Secrets, StepName::Services, StepName::Sso].into();
     }
     let to_make = !args.dry_run && !args.rollback && !args.apply;
     let mut job = open(call, &args.tenant, args.domain.as_deref(), args.from.clone(), to_make).await?;

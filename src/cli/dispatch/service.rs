@@ -106,7 +106,8 @@ pub(super) async fn serve(call: &Call<'_>, args: &ServeArgs) -> Result<u8> {
     let clock = Arc::new(SystemClock::start().await?);
     let verbs = Arc::new(Verbs::new(Arc::clone(&config), Arc::clone(&clock)));
     let service =
-        Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?;
+        Service::open(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&verbs), Patience::default())?
+            .rereading();
     let listener = listen(address).await?;
     let metrics = open_metrics_door(call, &config, &service.desk(), &clock).await?;
     let bound = listener.local_addr().context(Kind::Io, "the service's address")?;

@@ -93,18 +93,24 @@ impl Server {
 
     /// Runs statements as [`Server::lines`] does, for a server that may hang.
     pub(super) async fn lines_within(&self, sql: &str, limit: Duration) -> Result<Vec<String>> {
+        let stdin = format!("SET max_statement_time={}, sql_mode='';\n{sql}\n", limit.as_secs().max(1));
+        let text = self.run_within(QUERY, &stdin, limit).await?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Runs a short script as [`Server::run`] does, for a server that may hang.
+    pub(super) async fn run_within(&self, script: &str, stdin: &str, limit: Duration) -> Result<String> {
         let mut lines = self.secret_lines()?;
-        lines.push_str(&format!("SET max_statement_time={}, sql_mode='';\n{sql}\n", limit.as_secs().max(1)));
+        lines.push_str(stdin);
         // The caller's own limit comes first, so that it is told as such.
-        let spec = self.spec::<&str>(QUERY, []).ended_after(limit + GRACE);
+        let spec = self.spec::<&str>(script, []).ended_after(limit + GRACE);
         let limit = limit + GRACE * 2;
         let answer =
             self.docker.run(&self.container, spec, lines.as_bytes(), ANSWER_LIMIT_BYTES, limit).await?;
         if answer.exit.code != 0 {
             return Err(fault::of(&answer.exit, self));
         }
-        let text = String::from_utf8(answer.stdout.to_vec()).context(Kind::Source, self)?;
-        Ok(text.lines().map(str::to_owned).collect())
+        String::from_utf8(answer.stdout.to_vec()).context(Kind::Source, self)
     }
 
     fn secret_lines(&self) -> Result<Zeroizing<String>> {

@@ -8,7 +8,7 @@ use super::connect::{identifier, literal};
 use super::preflight::Orphan;
 use super::scan::{Scan, Scanned};
 use super::views::Views;
-use super::{DatabaseRecord, Server, Timeouts, fault, preflight};
+use super::{DatabaseRecord, Server, Timeouts, fault, preflight, replica};
 use crate::component::{PIECE_BYTES, Source};
 use crate::error::{Error, Kind, Result};
 use crate::host::{Exec, Input, Output};
@@ -64,7 +64,7 @@ pub struct Loaded {
 /// Makes a new database and loads a dump into it, stopping at the first error.
 ///
 /// Under another name than it was dumped as, views are moved to it. Fails with [`Kind::Conflict`] where the database is
-/// there already, and with [`Kind::Unsupported`] where a view cannot be moved. After any failure but the first a
+/// there already, or the server follows another, and with [`Kind::Unsupported`] where a view cannot be moved. After any failure but the first a
 /// half-filled database of that name is left, for the caller to drop.
 pub async fn load(server: &Server, database: &str, source: Source, options: &LoadOptions) -> Result<Loaded> {
     let create = format!(
@@ -73,10 +73,26 @@ pub async fn load(server: &Server, database: &str, source: Source, options: &Loa
         literal(&options.charset),
         literal(&options.collation)
     );
+    follows_none(server).await?;
     server.lines(&create).await?;
     let (scanned, stuck) = load_into(server, database, source, options).await?;
     let inventory = preflight::inventory_naming(server, database, &options.dumped_as).await?;
     Ok(Loaded { scanned, orphans: inventory.orphans(), names_dumped: inventory.names, stuck })
+}
+
+/// Refuses a replica: what is written there is in no site's sight, and parts it from the server that it follows.
+async fn follows_none(server: &Server) -> Result<()> {
+    // Whoever may not ask may hardly load either; the server says so then.
+    match replica::replication(server, replica::LOOK_LIMIT).await {
+        Ok(Some(seen)) => Err(Error::new(
+            Kind::Conflict,
+            format!("{server} follows {}: what is loaded there is not what the site uses", seen.source),
+        )
+        .hint(
+            "name the server that the site uses as [database] container in the tenant's file, then restore",
+        )),
+        Ok(None) | Err(_) => Ok(()),
+    }
 }
 
 /// Loads a dump into a database that is there and empty; returns what it held, and the views that take no other name.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::preflight::{self, Facts, Inventory};
-use super::{Credentials, DatabaseSource, Server, UserRecord, users};
+use super::{Credentials, DatabaseSource, Server, UserRecord, replica, users};
 use crate::component::fernet::{self, FernetProof};
 use crate::error::{Error, Kind, Result};
 
@@ -20,6 +20,10 @@ const FLAGS: &[&str] = &[
     "--max-allowed-packet=1G",
     "--skip-dump-date",
 ];
+
+/// How far a replica may be behind before a backup of it says so, and before it is none, in seconds.
+const SOME_LAG_S: u64 = 60;
+const MOST_LAG_S: u64 = 600;
 
 const UNOPENED: &str = "the server cannot open it: CHECK TABLE says why, REPAIR TABLE may help";
 
@@ -47,12 +51,14 @@ pub(super) struct Plan {
 pub(super) async fn plan(source: &DatabaseSource) -> Result<Plan> {
     let (server, database) = (&source.server, source.database.as_str());
     let facts = preflight::facts(server, database).await?;
+    let behind = follows_closely(server).await?;
     let inventory = preflight::inventory(server, database).await?;
     if inventory.tables.is_empty() {
         return Err(Error::new(Kind::Source, format!("{server}: database `{database}` has no tables"))
             .hint("an empty database is not taken for a backup of a site"));
     }
     let mut warnings = warnings(source, &facts, &inventory);
+    warnings.extend(behind);
     let left_out = left_out(source, &inventory).await?;
     let shape = shape(server, database, &facts, &inventory, &mut warnings).await;
     let fernet = prove(source, &inventory, &mut warnings).await;
@@ -73,6 +79,29 @@ pub(super) async fn plan(source: &DatabaseSource) -> Result<Plan> {
         users,
         warnings,
     })
+}
+
+/// Makes sure that a replica has what the server holds that it follows; returns what is to be said of its lag.
+///
+/// A dump of one that stands still would be old however young its snapshot is.
+async fn follows_closely(server: &Server) -> Result<Option<String>> {
+    // Whoever may not ask is no administrator, and then the operator chose an ordinary server's account.
+    let Ok(Some(seen)) = replica::replication(server, replica::LOOK_LIMIT).await else { return Ok(None) };
+    let refused = |what: String| {
+        Err(Error::new(
+            Kind::Source,
+            format!("{server} is a replica {what}: its data is older than a backup may be"),
+        )
+        .hint("`lifeboat health` says why; [database] container may name the server that it follows"))
+    };
+    match (seen.broken(), seen.behind_seconds.unwrap_or_default()) {
+        (Some(why), _) => refused(format!("that does not follow {}: {why}", seen.source)),
+        (None, behind) if behind > MOST_LAG_S => refused(format!("{behind} s behind {}", seen.source)),
+        (None, behind) if behind > SOME_LAG_S => {
+            Ok(Some(format!("{server} is {behind} s behind {}, and so is this backup", seen.source)))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 /// Finds what the user may ask for: the client would end at the first routine, event or position it may not see.

@@ -19,6 +19,9 @@ const STATUS: &[&str] =
 /// Settings of the server's that are asked for.
 const SETTINGS: &[&str] = &["max_connections", "innodb_force_recovery", "innodb_read_only", "read_only"];
 
+/// A larger MyISAM table is not checked every few minutes: it is read, and locked against writes, meanwhile.
+const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
+
 /// What a server says of itself and of one of its databases.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vitals {
@@ -32,7 +35,7 @@ pub struct Vitals {
     pub numbers: BTreeMap<String, u64>,
     /// Statements that run for longer than was asked for, longest first.
     pub long_queries: Vec<LongQuery>,
-    /// The database's MyISAM tables.
+    /// The database's MyISAM tables, but for those that take too long to be checked while people work: a backup checks them.
     pub myisam: Vec<String>,
     /// Tables of the database that the server cannot open, with what it says of each.
     pub unreadable: BTreeMap<String, String>,
@@ -95,7 +98,7 @@ fn questions(database: Option<&str>, long: Duration) -> String {
         let db = literal(name);
         format!(
             "SELECT JSON_ARRAY('myisam', TABLE_NAME) FROM information_schema.TABLES
-               WHERE TABLE_SCHEMA = {db} AND ENGINE = 'MyISAM';
+               WHERE TABLE_SCHEMA = {db} AND ENGINE = 'MyISAM' AND DATA_LENGTH + INDEX_LENGTH < {CHECKED_BYTES};
              SELECT JSON_ARRAY('unreadable', TABLE_NAME, TABLE_COMMENT) FROM information_schema.TABLES
                WHERE TABLE_SCHEMA = {db} AND ENGINE IS NULL AND TABLE_TYPE = 'BASE TABLE';
              SELECT JSON_ARRAY('size', IFNULL(SUM(DATA_LENGTH + INDEX_LENGTH), 0)) FROM information_schema.TABLES

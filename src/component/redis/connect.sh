@@ -38,7 +38,8 @@ refuse() {
 if [ "$mode" = given ]; then
   answers "$password" || refuse
 else
-  file=${REDIS_PASSWORD_FILE:-}
+  # Without a word of it, where provisioning puts it.
+  file=${REDIS_PASSWORD_FILE:-/run/secrets/redis-password}
   if [ -f "$file" ] && [ -r "$file" ]; then secret=$(cat "$file"); else secret=; fi
   for candidate in "$password" "${REDIS_PASSWORD:-}" "$secret" "$(setting requirepass)" "$inherited" ''; do
     # The last is nobody in particular.

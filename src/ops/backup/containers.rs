@@ -40,7 +40,8 @@ pub async fn of_tenant(
         warnings.push("Docker cannot be reached: the containers are not described".to_owned());
         return (named, apps, warnings);
     };
-    let databases = tenant.database.on().map(|d| &d.container);
+    let servers = tenant.database_servers();
+    let databases = servers.iter().flat_map(|s| s.all());
     let caches =
         [tenant.redis_cache.on(), tenant.redis_queue.on()].into_iter().flatten().map(|r| &r.container);
     for name in databases.into_iter().chain(caches).chain(&tenant.app_containers) {

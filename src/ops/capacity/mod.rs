@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::config::{Config, StoreAddress};
+use crate::config::{Config, StoreAddress, Tenant};
 use crate::error::Result;
 use crate::host::Docker;
 use crate::id::TenantName;
@@ -78,8 +78,12 @@ pub async fn capacity(config: &Config, around: &Surroundings, named: &[TenantNam
     for name in named {
         config.tenant(name)?;
     }
-    let all = config.tenants().filter(|t| named.is_empty() || named.contains(&t.name));
-    let mut measuring = stream::iter(all).map(|t| measure::tenant(config, &docker, t, now)).buffered(AT_ONCE);
+    // Owned, so that whoever asks may wait for it on another thread.
+    let mut all: Vec<Tenant> = config.tenants().cloned().collect();
+    all.retain(|t| named.is_empty() || named.contains(&t.name));
+    let docker = &docker;
+    let measure = |tenant: Tenant| async move { measure::tenant(config, docker, &tenant, now).await };
+    let mut measuring = stream::iter(all).map(measure).buffered(AT_ONCE);
     while let Some((tenant, gaps)) = measuring.next().await {
         unknown.extend(gaps.into_iter().map(|gap| format!("tenant {}: {gap}", tenant.tenant)));
         tenants.push(tenant);

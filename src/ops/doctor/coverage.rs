@@ -133,7 +133,8 @@ fn of_volumes(tally: &mut Tally<'_>, config: &Config, there: &[&ContainerSpec], 
 
 /// Tells whether a tenant's backup takes what lies in a mount.
 fn dumps(tenant: &Tenant, spec: &ContainerSpec, mount: &Mount) -> bool {
-    let database = tenant.database.on().is_some_and(|d| d.container == spec.name);
+    // A server and the one that follows it hold the same.
+    let database = tenant.database_servers().is_some_and(|s| s.all().any(|name| *name == spec.name));
     let redis = [tenant.redis_cache.on(), tenant.redis_queue.on()];
     let redis = redis.into_iter().flatten().any(|r| r.container == spec.name);
     let files = tenant.files.on().is_some_and(|f| match &f.sites {

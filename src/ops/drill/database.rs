@@ -129,6 +129,7 @@ async fn start(bench: &Bench, recorded: &ContainerSpec) -> Result<Server> {
     let server =
         Server { docker: bench.docker.clone(), container: spec.name, credentials: Credentials::Container };
     mariadb::wait_ready(&server, READY_LIMIT).await?;
+    mariadb::take_writes(&server).await?;
     Ok(server)
 }
 

@@ -6,6 +6,7 @@
 
 mod alive;
 mod app;
+mod asked;
 mod bench;
 mod checks;
 mod data;
@@ -33,6 +34,7 @@ use crate::repo::age_file::Identities;
 use crate::repo::drill::{self as stored, CheckOutcome, NewOutcome, PhaseTime};
 use crate::repo::snapshot;
 
+pub use asked::{Asked, ask, asked, forget};
 use bench::{Bench, TornDown};
 use checks::Findings;
 use evidence::Drilled;
@@ -97,6 +99,8 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
     let report = findings.report(appliance, request, &opened, &picked, (id, started), certificate);
     let drilled = Drilled::sign(report, &appliance.host_key()?)?;
     store(appliance, &opened, identities, &drilled).await?;
+    // Whoever asked for one has it.
+    forget(&appliance.state, &request.tenant)?;
     Ok(drilled)
 }
 

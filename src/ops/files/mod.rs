@@ -116,7 +116,7 @@ async fn write_all(
     contents.finish().await
 }
 
-fn listing(opened: &Opened) -> Result<Listing> {
+pub(super) fn listing(opened: &Opened) -> Result<Listing> {
     Ok(Listing::new(Box::pin(opened.reader.stream(ComponentName::Files, "list")?)))
 }
 
@@ -125,12 +125,12 @@ fn content(opened: &Opened, line: &Line, offset: u64) -> Result<Source> {
 }
 
 /// Reads a path as `files ls` prints it; one with a `%` that spells no byte is taken as it is.
-fn meant(path: &str) -> Vec<u8> {
+pub(super) fn meant(path: &str) -> Vec<u8> {
     let path = path.trim_start_matches("./").trim_matches('/');
     unspell(path).unwrap_or_else(|| path.as_bytes().to_vec())
 }
 
-fn is_below(path: &[u8], below: &[u8]) -> bool {
+pub(super) fn is_below(path: &[u8], below: &[u8]) -> bool {
     below.is_empty() || path.strip_prefix(below).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 

@@ -117,12 +117,16 @@ pub(super) fn span(d: SignedDuration) -> String {
 fn proof(policy: &Policy, status: &TenantStatus, now: Timestamp) -> Check {
     let name = "proof";
     let blamed = status.blames.iter().any(|b| b.about == About::Proof);
+    let failed = status.blames.iter().any(|b| b.about == About::Proof && b.light == Light::Red);
     let drill = "`lifeboat drill TENANT --identity KIT` proves it; `lifeboat doctor` says where drills run";
     match (&policy.drill, &status.proof) {
-        (DrillPolicy::Skipped { reason }, None)
-            if status.blames.iter().all(|b| !(b.about == About::Proof && b.light == Light::Red)) =>
-        {
+        (DrillPolicy::Skipped { reason }, None) if !failed => {
             Check::new(AREA, name, State::Ok, format!("not drilled: {reason}"))
+        }
+        // What is to be done about it is done.
+        (_, None) if status.drill_asked.is_some() && !failed => {
+            let said = "not drilled yet: the first drill is due with the next planned backup";
+            Check::new(AREA, name, State::Ok, said)
         }
         (_, Some(p)) if !blamed => {
             let age = now.duration_since(p.at);

@@ -67,7 +67,8 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
 
 /// Returns the containers that a tenant's file names, each once.
 pub fn names(tenant: &Tenant) -> Vec<String> {
-    let database = tenant.database.on().map(|d| d.container.clone());
+    let servers = tenant.database_servers();
+    let database = servers.iter().flat_map(|s| s.all().cloned().collect::<Vec<_>>());
     let redis = [tenant.redis_cache.on(), tenant.redis_queue.on()];
     let redis = redis.into_iter().flatten().map(|r| r.container.clone());
     let mut all: Vec<String> = Vec::new();

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::component::fernet::FernetProof;
-use crate::component::mariadb::{self, Server, SiteAccount, Vitals};
+use crate::component::mariadb::{self, Replication, Server, SiteAccount, Vitals};
 use crate::config::Database;
 use crate::error::{Kind, Result, counted};
 use crate::ops::backup;
 
 use super::pace::within;
 use super::subject::Subject;
-use super::{Area, Check, Round, State, state_of};
+use super::{Area, Check, Round, State, replica, state_of};
 
 const AREA: Area = Area::Database;
 
@@ -31,7 +31,22 @@ const MUCH_SKEW: f64 = 300.0;
 /// Looks at a tenant's database.
 pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check> {
     let Some(part) = subject.tenant.database.on() else { return Vec::new() };
-    let docker = match round.running(AREA, "reachable", &part.container).await {
+    // Backups may be taken from the replica; the site lives on the first.
+    let Some(servers) = subject.tenant.database_servers() else { return Vec::new() };
+    let of_replica = async {
+        match &servers.replica {
+            Some(container) => Some(replica::look(round, part, container).await),
+            None => None,
+        }
+    };
+    let (mut checks, replica) = futures::join!(of_server(round, subject, part, &servers.first), of_replica);
+    checks.extend(replica);
+    checks
+}
+
+/// Looks at the server that the site uses.
+async fn of_server(round: &Round<'_>, subject: &Subject<'_>, part: &Database, container: &str) -> Vec<Check> {
+    let docker = match round.running(AREA, "reachable", container).await {
         Ok(docker) => docker.clone(),
         Err(check) => return vec![check],
     };
@@ -39,7 +54,7 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
         Ok(credentials) => credentials,
         Err(e) => return vec![Check::of_error(AREA, "reachable", State::Failed, &e)],
     };
-    let server = Server { docker, container: part.container.clone(), credentials };
+    let server = Server { docker, container: container.to_owned(), credentials };
     let database = part.name.as_deref().or_else(|| subject.config()?.db_name());
     let limit = round.limits.probe;
     let asked = mariadb::vitals(&server, database, LONG_QUERY, limit);
@@ -47,25 +62,36 @@ pub(super) async fn look(round: &Round<'_>, subject: &Subject<'_>) -> Vec<Check>
         Ok(vitals) => vitals,
         Err(e) => return vec![Check::of_error(AREA, "reachable", State::Failed, &e)],
     };
-    let mut checks = judge(&part.container, &vitals);
-    checks.push(clock(round, &part.container, &vitals));
+    // Only who takes no writes is asked why.
+    let follows = match is_read_only(&vitals) {
+        true => within(limit, &server, mariadb::replication(&server, limit)).await.ok().flatten(),
+        false => None,
+    };
+    let mut checks = judge(container, &vitals, follows.as_ref());
+    checks.push(clock(round, container, &vitals));
     let Some(database) = database else { return checks };
     checks.push(tables(round, &server, database, &vitals).await);
-    checks.extend(account(round, subject, part, &server, database).await);
+    checks.extend(account(round, subject, &server, database).await);
     checks.extend(key(round, subject, &server, database).await);
     checks
 }
 
-/// Judges what the server says of itself.
-fn judge(container: &str, vitals: &Vitals) -> Vec<Check> {
+/// Judges what the server says of itself, and of the one that it follows.
+fn judge(container: &str, vitals: &Vitals, follows: Option<&Replication>) -> Vec<Check> {
     let version = vitals.version.trim_end_matches("-log");
     let answers = format!("mariadb {version} in container {container} answers");
-    vec![
+    let mut checks = vec![
         Check::new(AREA, "reachable", State::Ok, answers),
         connections(container, vitals),
-        innodb(container, vitals),
+        innodb(container, vitals, follows),
         queries(container, vitals),
-    ]
+    ];
+    checks.extend(follows.map(|seen| replica::judge(container, seen)));
+    checks
+}
+
+fn is_read_only(vitals: &Vitals) -> bool {
+    vitals.number("innodb_read_only") == Some(1) || vitals.number("read_only") == Some(1)
 }
 
 fn connections(container: &str, vitals: &Vitals) -> Check {
@@ -90,7 +116,7 @@ fn connections(container: &str, vitals: &Vitals) -> Check {
     }
 }
 
-fn innodb(container: &str, vitals: &Vitals) -> Check {
+fn innodb(container: &str, vitals: &Vitals, follows: Option<&Replication>) -> Check {
     let name = "innodb";
     let bad = |reason: String, advice: &str| Check::new(AREA, name, State::Failed, reason).advise(advice);
     if let Some(level @ 1..) = vitals.number("innodb_force_recovery") {
@@ -113,11 +139,21 @@ fn innodb(container: &str, vitals: &Vitals) -> Check {
             );
         }
     }
-    if vitals.number("innodb_read_only") == Some(1) || vitals.number("read_only") == Some(1) {
-        return bad(
-            format!("mariadb in container {container} is read-only: nothing can be saved"),
-            "SET GLOBAL read_only = 0, unless it is a replica",
-        );
+    match follows {
+        Some(seen) if vitals.number("innodb_read_only") != Some(1) => {
+            let reason =
+                format!("InnoDB of container {container} takes what {} sends, and no writes", seen.source);
+            return Check::new(AREA, name, State::Ok, reason);
+        }
+        _ if is_read_only(vitals) => {
+            return bad(
+                format!(
+                    "mariadb in container {container} is read-only and follows no other: nothing can be saved"
+                ),
+                "SET GLOBAL read_only = 0",
+            );
+        }
+        _ => {}
     }
     Check::new(AREA, name, State::Ok, format!("InnoDB of container {container} takes reads and writes"))
 }
@@ -208,13 +244,7 @@ fn judge_tables(database: &str, vitals: &Vitals, crashed: &BTreeMap<String, Stri
 }
 
 /// Finds out whether the site itself can log in, with the account that its configuration names.
-async fn account(
-    round: &Round<'_>,
-    subject: &Subject<'_>,
-    part: &Database,
-    server: &Server,
-    database: &str,
-) -> Option<Check> {
+async fn account(round: &Round<'_>, subject: &Subject<'_>, server: &Server, database: &str) -> Option<Check> {
     let name = "login";
     let config = subject.config()?;
     let (Some(user), Some(password)) = (config.db_user(), config.db_password()) else {
@@ -229,7 +259,7 @@ async fn account(
     Some(match within(round.limits.probe, server, proving).await {
         Ok(()) => Check::new(AREA, name, State::Ok, format!("the site's account {user} reads `{database}`")),
         Err(e) if e.kind() == Kind::Denied => {
-            let reason = format!("{e}: the site cannot log in to container {}", part.container);
+            let reason = format!("{e}: the site cannot log in to container {}", server.container);
             Check::new(AREA, name, State::Failed, reason)
                 .advise("db_password in site_config.json and the account's password differ: ALTER USER … IDENTIFIED BY …")
         }
@@ -289,7 +319,11 @@ mod tests {
     }
 
     fn troubles(vitals: &Vitals) -> Vec<(&'static str, State)> {
-        judge("byrne-db", vitals).iter().filter(|c| c.state != State::Ok).map(|c| (c.name, c.state)).collect()
+        judge("byrne-db", vitals, None)
+            .iter()
+            .filter(|c| c.state != State::Ok)
+            .map(|c| (c.name, c.state))
+            .collect()
     }
 
     #[test]
@@ -303,6 +337,17 @@ mod tests {
             troubles(&Vitals { innodb: "DISABLED".into(), ..vitals(&[]) }),
             [("innodb", State::Failed)]
         );
+        let follows = Replication {
+            source: "a".into(),
+            receives: "Yes".into(),
+            applies: "Yes".into(),
+            behind_seconds: Some(1),
+            gtid_mode: "Slave_Pos".into(),
+            read_only: true,
+            ..Replication::default()
+        };
+        let replica = judge("byrne-db", &vitals(&[("read_only", 1)]), Some(&follows));
+        assert!(replica.iter().all(|c| c.state == State::Ok) && replica.len() == 5, "{replica:#?}");
         let long = LongQuery { user: "_1".into(), doing: "Sending data".into(), seconds: 700 };
         assert_eq!(
             troubles(&Vitals { long_queries: vec![long], ..vitals(&[]) }),

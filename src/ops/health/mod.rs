@@ -12,6 +12,7 @@ mod host;
 mod outside;
 mod pace;
 mod redis;
+mod replica;
 mod report;
 mod subject;
 

@@ -30,9 +30,8 @@ pub fn text(order: &Order, specs: &[ContainerSpec]) -> String {
         };
         networks.insert(key_of(&network.name, &own), value);
     }
-    let whole = json!({
-        "name": order.names.project(), "services": services, "networks": networks, "volumes": volumes,
-    });
+    // The project's name stands in .env, which every version of compose reads.
+    let whole = json!({ "services": services, "networks": networks, "volumes": volumes });
     let name = &order.tenant.name;
     let mut out = format!(
         "# Tenant {name}, as Lifeboat runs it. Written by `lifeboat provision`; change tenants/{name}.toml and run\n\

@@ -11,6 +11,7 @@ use super::names::{Folder, Names};
 use super::run::{Chosen, skipped};
 use super::secrets::Secret;
 use super::step::Step;
+use crate::component::tls;
 use crate::config::{BENCH_SITES, Config, Part, Platform, Tenant};
 use crate::error::{Error, Kind, Result};
 use crate::id::TenantName;
@@ -173,7 +174,7 @@ fn config_section(platform: &Platform, folder: &Folder, domain: &str) -> String 
     // Of given certificates, the proxy's file for this tenant holds both.
     let proxy = platform.proxy.as_ref().filter(|p| p.resolver.is_none() && p.given_dir.is_some());
     if let Some(dir) = proxy.and_then(|p| p.dynamic_dir.as_ref()) {
-        text.push_str(&format!("traefik = [{}]\n", path(&dir.join(format!("{domain}.yml")))));
+        text.push_str(&format!("traefik = [{}]\n", path(&tls::given_file_of(dir, domain))));
     }
     // A zone that holds other tenants' names too is the platform's.
     if let Some(dns) = platform.dns.as_ref().filter(|dns| dns.zone.is_none()) {

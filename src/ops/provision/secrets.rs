@@ -178,6 +178,7 @@ async fn write_tenant_file(job: &Job) -> Result<()> {
 
 /// Removes a folder of ours; what somebody else put there keeps it.
 fn remove_empty(path: &std::path::Path) -> Result<()> {
+    crate::ops::state::sweep_unfinished(path)?;
     match fs::remove_dir(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -29,6 +29,23 @@ fn key(authentik: &Authentik, credentials: Credentials) -> LoginKey {
     LoginKey { url: authentik.url().to_owned(), credentials, enabled: true }
 }
 
+/// Returns the groups that provisioning bound and that are no longer listed, each with what the journal calls its binding.
+fn no_longer_listed(made: Vec<Thing>, client: &Client) -> Result<Vec<(Thing, sso::Thing, String)>> {
+    let mut stale = Vec::new();
+    for thing in made.into_iter().filter(|t| t.kind == AUTHENTIK) {
+        let found: sso::Thing =
+            serde_json::from_str(&thing.name).context(Kind::Damaged, "client in the journal")?;
+        if let sso::Thing::Binding { slug, group } = &found
+            && *slug == client.id
+            && !client.groups.contains(group)
+        {
+            let group = group.clone();
+            stale.push((thing, found, group));
+        }
+    }
+    Ok(stale)
+}
+
 #[async_trait]
 impl Step for SsoStep {
     fn name(&self) -> StepName {
@@ -53,6 +70,9 @@ impl Step for SsoStep {
         let Some(authentik) = authentik(&job.order)? else { return Ok(Standing::Done) };
         let client = client(&job.order);
         let mut differs = authentik.look(&client).await?;
+        let stale = no_longer_listed(job.journal.things(StepName::Sso), &client)?;
+        differs
+            .extend(stale.iter().map(|(.., group)| format!("group {group} is bound and no longer listed")));
         if let Some(credentials) = authentik.credentials_of(&client).await? {
             let standing = sso::look_login_key(&job.bench(), &key(&authentik, credentials)).await?;
             match (standing.there, standing.differs) {
@@ -79,7 +99,14 @@ impl Step for SsoStep {
                 Moment::After => job.journal.made(job.now(), StepName::Sso, &thing),
             }
         };
-        let credentials = authentik.settle(&client(&job.order), &mut told).await?;
+        let client = client(&job.order);
+        let credentials = authentik.settle(&client, &mut told).await?;
+        // What an operator bound is in no journal, and stays.
+        for (thing, found, group) in no_longer_listed(job.journal.things(StepName::Sso), &client)? {
+            job.around.monitor.note(&format!("group {group} is unbound: it is no longer listed"));
+            authentik.remove(&found).await?;
+            job.journal.undone(job.now(), StepName::Sso, &thing)?;
+        }
         let (bench, key) = (job.bench(), key(&authentik, credentials));
         let settle = sso::settle_login_key(&bench, &key);
         match sso::look_login_key(&bench, &key).await?.there {
@@ -105,5 +132,29 @@ impl Step for SsoStep {
             }
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_groups_that_provisioning_bound_and_that_are_not_listed_are_to_be_unbound() {
+        let client = Client::of(&"acme".parse().unwrap(), "acme.example", &["staff".to_owned()]);
+        let thing = |found: &sso::Thing| Thing::new(AUTHENTIK, serde_json::to_string(found).unwrap());
+        let binding =
+            |slug: &str, group: &str| sso::Thing::Binding { slug: slug.to_owned(), group: group.to_owned() };
+        let made = vec![
+            thing(&sso::Thing::Provider { client: client.id.clone() }),
+            thing(&sso::Thing::Application { slug: client.id.clone() }),
+            thing(&binding(&client.id, "staff")),
+            thing(&binding(&client.id, "former")),
+            thing(&binding("erpnext-other", "former")),
+            Thing::new(LOGIN_KEY, "acme.example"),
+        ];
+        let stale = no_longer_listed(made, &client).unwrap();
+        let groups: Vec<&str> = stale.iter().map(|(.., group)| group.as_str()).collect();
+        assert_eq!(groups, ["former"]);
     }
 }

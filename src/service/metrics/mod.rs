@@ -5,8 +5,10 @@
 //! of lines is bounded: `docs/monitoring.md` says by what. What is not known has no line, rather than a zero that would
 //! look like a fact. No label is called `job` or `instance`: those are Prometheus' own.
 
+mod capacity;
 mod components;
 mod drills;
+mod health;
 mod host;
 mod page;
 mod plain;
@@ -53,6 +55,8 @@ pub fn text(sight: &Sight, format: Format) -> Result<String, fmt::Error> {
     components::write(sight, &mut page);
     drills::write(sight, &mut page);
     store::write(sight, &mut page);
+    health::write(sight, &mut page);
+    capacity::write(sight, &mut page);
     let text = page.text()?;
     Ok(match format {
         Format::OpenMetrics => text,

@@ -2,12 +2,18 @@
 
 use crate::host::ContainerSpec;
 
+/// The labels of compose that say what a container is; the others say how it was made.
+const COMPOSE: [&str; 2] = ["com.docker.compose.project", "com.docker.compose.service"];
+
 /// Names what only a new container can have otherwise: command, environment, labels, mounts, networks.
 ///
 /// What the image adds to environment and labels does not count.
 pub fn configuration(wanted: &ContainerSpec, found: &ContainerSpec) -> Option<&'static str> {
     let lacks_env = || wanted.environment.iter().any(|v| found.env(&v.name) != Some(v.value.as_str()));
-    let lacks_label = || wanted.labels.iter().any(|(k, v)| found.labels.get(k) != Some(v));
+    // Compose writes its own in another way: a container that an operator started by the compose file is as good.
+    let counts = |name: &str| !name.starts_with("com.docker.compose.") || COMPOSE.contains(&name);
+    let lacks_label =
+        || wanted.labels.iter().any(|(k, v)| counts(k.as_str()) && found.labels.get(k) != Some(v));
     let lacks_mount = || {
         let has = |m: &crate::host::Mount| {
             found.mounts.iter().any(|f| f.target == m.target && f.source == m.source)
@@ -68,6 +74,17 @@ mod tests {
         found.labels.insert("of.image".into(), "x".into());
         found.command = vec!["start.sh".into()];
         assert_eq!(configuration(&wanted, &found), None);
+        let by_compose = "com.docker.compose.oneoff";
+        let ours = ContainerSpec {
+            labels: [(by_compose.to_owned(), "False".to_owned()), (COMPOSE[1].to_owned(), "db".to_owned())]
+                .into(),
+            ..ContainerSpec::default()
+        };
+        let mut theirs = ours.clone();
+        theirs.labels.remove(by_compose);
+        assert_eq!(configuration(&ours, &theirs), None);
+        theirs.labels.insert(COMPOSE[1].to_owned(), "other".to_owned());
+        assert_eq!(configuration(&ours, &theirs), Some("label"));
         found.environment[0].value = "b:8000".into();
         assert_eq!(configuration(&wanted, &found), Some("environment"));
         found.limits = Limits { nano_cpus: Some(1), ..Limits::default() };

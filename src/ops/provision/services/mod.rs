@@ -83,6 +83,9 @@ impl Step for Services {
         if job.docker.try_inspect_network(&job.order.names.network()).await?.is_none() {
             return Ok(Standing::missing(format!("network {}", job.order.names.network())));
         }
+        if job.docker.is_network_doubled(&job.order.names.network()).await? {
+            return Ok(Standing::differs(format!("network {} is there twice", job.order.names.network())));
+        }
         let pins = pins(job).await?;
         let wanted = Specs::new(&job.order, &pins, &job.run).all();
         for spec in &wanted {
@@ -143,10 +146,7 @@ async fn remove_thing(job: &Job, thing: Thing) -> Result<()> {
             Some(found) if ours(&found.labels) => docker.remove_volume(&thing.name).await,
             _ => Ok(()),
         },
-        NETWORK => match docker.try_inspect_network(&thing.name).await? {
-            Some(found) if ours(&found.labels) => docker.remove_network(&thing.name).await,
-            _ => Ok(()),
-        },
+        NETWORK => docker.remove_networks(&thing.name, (RUN_LABEL, &job.run)).await,
         _ => remove(std::path::Path::new(&thing.name)),
     }
 }
@@ -190,12 +190,16 @@ async fn extra(job: &Job, wanted: &[ContainerSpec]) -> Result<Vec<String>> {
 
 async fn make_network(job: &Job, specs: &Specs<'_>) -> Result<()> {
     let network = specs.network();
+    let ours = (RUN_LABEL, job.run.as_str());
+    // A call that was killed may have asked for it, a moment before this one did.
+    job.docker.keep_one_network(&network.name, ours).await?;
     match job.docker.try_inspect_network(&network.name).await? {
         Some(found) if found.labels.get(RUN_LABEL) == Some(&job.run) => Ok(()),
         Some(_) => Err(taken("network", &network.name)),
         None => {
             let thing = Thing::new(NETWORK, network.name.as_str());
-            job.make(StepName::Services, thing, job.docker.ensure_network(&network, false)).await
+            job.make(StepName::Services, thing, job.docker.ensure_network(&network, false)).await?;
+            job.docker.keep_one_network(&network.name, ours).await
         }
     }
 }
