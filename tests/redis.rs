@@ -171,7 +171,7 @@ async fn take(source: RedisSource) -> Result<Taken> {
                 bytes.extend_from_slice(&b);
             }
             Piece::End => ended = true,
-            Piece::Cut | Piece::Open { .. } | Piece::Close(_) | Piece::Known(_) => {
+            Piece::Cut | Piece::Open { .. } | Piece::Close { .. } | Piece::Known(_) => {
                 panic!("a dump is one segment")
             }
         }

@@ -177,7 +177,7 @@ async fn answers_of_the_store_become_kinds() {
 async fn a_put_is_signed_over_its_bytes_and_names_their_checksum() {
     let source = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(source.path(), b"abc").unwrap();
-    let file = Body::File { path: source.path().to_owned(), size_bytes: 3 };
+    let file = Body::File { path: source.path().to_owned(), size_bytes: 3, sha256: None };
     for body in [Body::from(b"abc".to_vec()), file] {
         let server = Server::start(|_| answer("200 OK", "", "")).await;
         let entry = server.store.put(&key("x"), body, PutMode::Create).await.unwrap();

@@ -175,7 +175,7 @@ async fn what_was_put_comes_back_bit_for_bit(lane: Lane) {
     for (i, length) in [0, 1, MIB, 40 * MIB].into_iter().enumerate() {
         let bytes = noise(i as u64, length);
         let (_kept, path) = file(&bytes);
-        let from_file = Body::File { path, size_bytes: length as u64 };
+        let from_file = Body::File { path, size_bytes: length as u64, sha256: None };
         for (name, body) in
             [(format!("a/bytes-{i}"), bytes.clone().into()), (format!("a/file-{i}"), from_file)]
         {
@@ -196,7 +196,7 @@ async fn what_was_put_comes_back_bit_for_bit(lane: Lane) {
 async fn a_large_file_goes_in_parts_and_comes_back(lane: Lane) {
     let bytes = noise(70, 70 * MIB + 3);
     let (_kept, path) = file(&bytes);
-    let body = Body::File { path, size_bytes: bytes.len() as u64 };
+    let body = Body::File { path, size_bytes: bytes.len() as u64, sha256: None };
     let entry = lane.store.put(&key("large"), body.clone(), PutMode::Create).await.unwrap();
     assert_eq!(entry.size_bytes, bytes.len() as u64);
     assert!(content(&*lane.store, "large").await == bytes);
@@ -337,7 +337,7 @@ async fn a_file_of_another_length_is_not_stored(lane: Lane) {
     let (_kept_too, large) = file(&noise(1, 66 * MIB));
     for (path, is) in [(short, 10), (large, 66 * MIB as u64)] {
         for size_bytes in [is - 1, is + 1] {
-            let body = Body::File { path: path.clone(), size_bytes };
+            let body = Body::File { path: path.clone(), size_bytes, sha256: None };
             let error = lane.store.put(&key("x"), body, PutMode::Create).await.unwrap_err();
             assert_eq!(error.kind(), Kind::Io, "{error}");
         }
@@ -454,7 +454,7 @@ async fn on_a_disk_of_four_mib(disk: PathBuf) {
     let store = open(&address, &StoreOptions::default()).await.unwrap();
     create(&*store, "t/small", &noise(1, MIB)).await;
     let (_kept, path) = file(&noise(2, 5 * MIB));
-    let large = Body::File { path, size_bytes: 5 * MIB as u64 };
+    let large = Body::File { path, size_bytes: 5 * MIB as u64, sha256: None };
     for body in [large, noise(2, 5 * MIB).into()] {
         for mode in [PutMode::Create, PutMode::Replace] {
             let error = store.put(&key("t/large"), body.clone(), mode).await.unwrap_err();

@@ -27,6 +27,7 @@ mod dump;
 mod exclude;
 mod extract;
 mod index;
+mod later;
 mod list;
 mod load;
 mod parked;

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Result;
 use crate::id::Sha256;
@@ -28,10 +28,10 @@ pub mod sso;
 pub mod tls;
 
 /// How much a dump may run ahead of the repository: pieces of at most [`PIECE_BYTES`].
-pub const QUEUE_PIECES: usize = 16;
+pub const QUEUE_PIECES: usize = 8;
 
 /// The longest piece, in bytes.
-pub const PIECE_BYTES: usize = 256 * 1024;
+pub const PIECE_BYTES: usize = 512 * 1024;
 
 /// How a stream is best cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub struct SegmentId {
 }
 
 /// One step of a dump, in order: `Begin (Bytes | Cut | Open Bytes* Close | Known)* End`, once for each stream.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Piece {
     /// A stream of this name begins; so does its first segment.
     Begin {
@@ -65,7 +65,7 @@ pub enum Piece {
     Bytes(Bytes),
     /// The segment ends, the next begins.
     Cut,
-    /// The segment ends, and a content begins that is a segment of its own; its source hashes it.
+    /// The segment ends, and a content begins that is a segment of its own.
     Open {
         /// How to cut it.
         grain: Grain,
@@ -73,7 +73,12 @@ pub enum Piece {
         size_bytes: u64,
     },
     /// The content begun by [`Piece::Open`] ends, and the next segment begins.
-    Close(SegmentId),
+    Close {
+        /// How long it became.
+        size_bytes: u64,
+        /// Told its SHA-256 by whoever cuts it and so has each byte in hand; dropped where the dump is given up.
+        hashed: oneshot::Sender<Sha256>,
+    },
     /// A whole segment that was not read again, because the repository said it knows it; stands between cuts.
     Known(SegmentId),
     /// The stream ends.

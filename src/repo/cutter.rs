@@ -66,9 +66,8 @@ pub struct Cutting {
     mask_small: u64,
     mask_large: u64,
     rows: bool,
-    /// Bytes not yet cut, from `start`; at most one chunk and one piece.
+    /// Bytes not yet cut: less than a greatest chunk.
     waiting: Vec<u8>,
-    start: usize,
 }
 
 impl Cutting {
@@ -90,33 +89,53 @@ impl Cutting {
             return Err(Error::new(Kind::TooNew, format!("cutter parameters {min}/{average}/{max}")));
         }
         let (mask_small, mask_large) = v2020::select_masks(average, v2020::Normalization::Level1);
-        Ok(Cutting { min, average, max, mask_small, mask_large, rows, waiting: Vec::new(), start: 0 })
+        Ok(Cutting { min, average, max, mask_small, mask_large, rows, waiting: Vec::new() })
     }
 
     /// Takes the next bytes of the segment and hands each chunk that is complete to `chunk`.
-    pub fn push(&mut self, bytes: &[u8], mut chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        self.waiting.extend_from_slice(bytes);
-        // With a greatest chunk's length at hand, no later byte can move the cut.
-        while self.waiting.len() - self.start >= self.max {
-            self.one(&mut chunk)?;
+    pub fn push(&mut self, mut bytes: &[u8], mut chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let left = self.waiting.len();
+        if left > 0 {
+            // With a greatest chunk's length more, every chunk that begins in what was left can be cut.
+            self.waiting.extend_from_slice(&bytes[..bytes.len().min(self.max)]);
+            let mut at = 0;
+            while at < left && self.waiting.len() - at >= self.max {
+                let cut = self.cut(&self.waiting[at..]);
+                chunk(&self.waiting[at..at + cut])?;
+                at += cut;
+            }
+            if at < left {
+                // Too few bytes came, and all of them are here.
+                self.waiting.drain(..at);
+                return Ok(());
+            }
+            bytes = &bytes[at - left..];
+            self.waiting.clear();
         }
-        self.waiting.drain(..self.start);
-        self.start = 0;
+        // The others are cut where they lie. With a greatest chunk's length at hand, no later byte can move the cut.
+        while bytes.len() >= self.max {
+            let (whole, rest) = bytes.split_at(self.cut(bytes));
+            chunk(whole)?;
+            bytes = rest;
+        }
+        self.waiting.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Ends the segment: hands out what is left and is ready for the next one.
     pub fn end(&mut self, mut chunk: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        while self.start < self.waiting.len() {
-            self.one(&mut chunk)?;
+        let mut rest = self.waiting.as_slice();
+        while !rest.is_empty() {
+            let (whole, behind) = rest.split_at(self.cut(rest));
+            chunk(whole)?;
+            rest = behind;
         }
         self.waiting.clear();
-        self.start = 0;
         Ok(())
     }
 
-    fn one(&mut self, chunk: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let rest = &self.waiting[self.start..];
+    /// Returns the length of the chunk at the head of `rest`.
+    fn cut(&self, rest: &[u8]) -> usize {
         let (_, mut cut) = v2020::cut(
             rest,
             self.min,
@@ -131,9 +150,7 @@ impl Cutting {
             let end = rest.len().min(self.max);
             cut += memchr::memchr(b'\n', &rest[cut..end]).map_or(0, |at| at + 1);
         }
-        let whole = &rest[..cut];
-        self.start += cut;
-        chunk(whole)
+        cut
     }
 }
 

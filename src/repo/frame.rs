@@ -57,6 +57,12 @@ pub struct RawFrame {
 }
 
 impl RawFrame {
+    /// Starts an empty frame in memory that another one left.
+    pub fn reusing(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        RawFrame { bytes, ..RawFrame::default() }
+    }
+
     /// Tells whether a chunk of this length still fits; into an empty frame any does.
     pub fn takes(&self, length: usize) -> bool {
         self.bytes.is_empty() || self.bytes.len() + length <= FRAME_BYTES
@@ -100,19 +106,29 @@ impl Press {
         compressor
             .set_parameter(CParameter::ContentSizeFlag(true))
             .context(Kind::Bug, "zstd content size")?;
+        // All of a frame is in reach from its end; the level alone would see half of it.
+        compressor
+            .set_parameter(CParameter::WindowLog(FRAME_BYTES.ilog2()))
+            .context(Kind::Bug, "zstd window")?;
         let decompressor = Decompressor::new().context(Kind::Bug, "zstd decompressor")?;
         Ok(Press { compressor, decompressor, packed: Vec::new(), again: Vec::new() })
     }
 
     /// Compresses a frame and proves it: [`Kind::Damaged`] where memory or processor gave other bytes back.
-    pub fn press(&mut self, raw: RawFrame) -> Result<Frame> {
+    pub fn press(&mut self, mut raw: RawFrame) -> Result<Frame> {
+        self.press_from(&mut raw)
+    }
+
+    /// The same, leaving the frame's memory to whoever fills the next one.
+    pub fn press_from(&mut self, raw: &mut RawFrame) -> Result<Frame> {
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(raw.bytes.len()));
         self.compressor.compress_to_buffer(&raw.bytes, &mut self.packed).context(Kind::Bug, "zstd")?;
         // A pack's worth of frames waits: each takes what it holds, and not what it might have become.
         let compressed = self.packed.as_slice().to_vec();
-        self.prove(&compressed, &raw)?;
-        Ok(Frame { compressed, size_bytes: length_u32(raw.bytes.len()), chunks: raw.chunks })
+        self.prove(&compressed, raw)?;
+        let chunks = std::mem::take(&mut raw.chunks);
+        Ok(Frame { compressed, size_bytes: length_u32(raw.bytes.len()), chunks })
     }
 
     fn prove(&mut self, compressed: &[u8], raw: &RawFrame) -> Result<()> {

@@ -37,6 +37,7 @@ pub mod tampered;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod transfer;
+pub mod twin;
 pub mod vault;
 pub mod void;
 pub mod wraps;

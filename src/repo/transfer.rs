@@ -168,7 +168,7 @@ impl Sink {
             Sink::Memory(bytes) => Ok(Fetched::of(bytes.freeze())),
             Sink::File { mut file, path } => {
                 file.flush().await.map_err(|e| io_error(e, &path))?;
-                let body = Body::File { path: path.to_path_buf(), size_bytes };
+                let body = Body::File { path: path.to_path_buf(), size_bytes, sha256: None };
                 Ok(Fetched { body, _file: Some(path) })
             }
         }

@@ -3,6 +3,7 @@
 //! Owns the pipeline cut -> id -> known? extent : frame -> zstd -> pack -> age -> spool -> put, with bounded
 //! queues, and the cache behind it. Knows nothing of manifests, receipts or where streams come from.
 
+mod ahead;
 mod assemble;
 mod ledger;
 mod stream;
@@ -116,6 +117,7 @@ impl BackupWriter {
             ledger: SharedLedger::new(Ledger::new(contents)),
             fault: Fault::default(),
             added_bytes: AtomicU64::new(0),
+            ahead_bytes: AtomicU64::new(0),
             threads: TaskTracker::new(),
         });
         let (pipes, tickets) = Pipes::start(&core);

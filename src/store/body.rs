@@ -29,6 +29,8 @@ pub enum Body {
         path: PathBuf,
         /// Its length; a file of another length fails the put.
         size_bytes: u64,
+        /// Its SHA-256, where it is known. Stores that are told it refuse a file that is another; those that are not do not look.
+        sha256: Option<Sha256>,
     },
 }
 
@@ -41,7 +43,7 @@ impl Body {
         }
     }
 
-    /// Returns the SHA-256, reading a file off the runtime's threads.
+    /// Returns the SHA-256; a file's that is not known is found by reading it off the runtime's threads.
     ///
     /// # Errors
     /// [`Kind::Io`] where a file cannot be read or has another length than stated.
@@ -49,7 +51,8 @@ impl Body {
         let body = self.clone();
         let task = tokio::task::spawn_blocking(move || match body {
             Body::Bytes(b) => Ok(Sha256::of(&b)),
-            Body::File { path, size_bytes } => hash_file(&path, size_bytes),
+            Body::File { sha256: Some(known), .. } => Ok(known),
+            Body::File { path, size_bytes, .. } => hash_file(&path, size_bytes),
         });
         task.await.context(Kind::Bug, "hashing a body")?
     }
@@ -72,7 +75,7 @@ impl Body {
 
     /// Fails when a file has another length than stated.
     pub(super) async fn check_length(&self) -> Result<()> {
-        let Body::File { path, size_bytes } = self else { return Ok(()) };
+        let Body::File { path, size_bytes, .. } = self else { return Ok(()) };
         let meta = tokio::fs::metadata(path).await.context(Kind::Io, path.display())?;
         if meta.len() == *size_bytes { Ok(()) } else { Err(wrong_length(path, *size_bytes)) }
     }
@@ -265,7 +268,7 @@ mod tests {
     async fn a_file_of_another_length_than_stated_has_no_digest() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abc").unwrap();
-        let body = |size_bytes| Body::File { path: file.path().to_owned(), size_bytes };
+        let body = |size_bytes| Body::File { path: file.path().to_owned(), size_bytes, sha256: None };
         assert_eq!(body(3).sha256().await.unwrap(), Sha256::of(b"abc"));
         for wrong in [2, 4] {
             assert_eq!(body(wrong).sha256().await.unwrap_err().kind(), Kind::Io);

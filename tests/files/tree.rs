@@ -194,9 +194,10 @@ impl Shelf {
                     taken.known.insert(id.sha256);
                     after_known = true;
                 }
-                Piece::Cut | Piece::Open { .. } | Piece::Close(_) | Piece::End => {
-                    if let Piece::Close(id) = piece {
-                        assert_eq!((id.size_bytes, id.sha256), (segment.len() as u64, Sha256::of(&segment)));
+                Piece::Cut | Piece::Open { .. } | Piece::Close { .. } | Piece::End => {
+                    if let Piece::Close { size_bytes, hashed } = piece {
+                        assert_eq!(size_bytes, segment.len() as u64);
+                        hashed.send(Sha256::of(&segment)).unwrap();
                     }
                     self.keep(&segment);
                     if stream == Some("tar") {

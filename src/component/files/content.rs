@@ -3,14 +3,14 @@
 //! Owns what happens when a file changes under the reader: the tar stays whole, and the file is named as lacking.
 
 use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 
-use bytes::BytesMut;
-use sha2::{Digest, Sha256 as Hasher};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::beneath::{self, Look};
 use super::dump::{Walk, ZEROES, length};
+use super::later::Hashing;
 use super::list::Line;
 use super::settle::settle;
 use crate::component::archive::{EntryKind, padding};
@@ -88,13 +88,13 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
     }
 
     /// Streams a content as a segment of its own, of exactly the announced length.
-    fn large(&mut self, mut file: File, path: &[u8], look: &Look) -> Result<()> {
+    fn large(&mut self, file: File, path: &[u8], look: &Look) -> Result<()> {
         let size_bytes = look.stamp.size_bytes;
         let head = look.entry(path, EntryKind::File { size_bytes });
         let head_bytes = head.head()?;
         self.pieces.bytes(&head_bytes)?;
         self.pieces.open(grain_of(path), size_bytes)?;
-        let (sha256, mut fault) = self.stream(&mut file, size_bytes)?;
+        let mut fault = self.stream(&file, size_bytes)?;
         match beneath::look_at_open(&file) {
             Ok(after) if after.stamp.size_bytes != size_bytes => {
                 fault = Some("changed its length while it was read".into())
@@ -105,39 +105,40 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
             Ok(_) => {}
             Err(e) => fault = Some(e.to_string()),
         }
-        match fault {
-            Some(fault) => self.lack(path, &fault),
-            None => self.next.read_in_full(path, look.stamp, sha256, self.options.now),
+        if let Some(fault) = &fault {
+            self.lack(path, fault);
         }
         self.count(size_bytes);
-        self.listed(path, &Line { entry: head, sha256: Some(sha256), head_bytes: length(&head_bytes) })?;
-        self.pieces.close(SegmentId { size_bytes, sha256 })?;
+        let line = Line { entry: head, sha256: None, head_bytes: length(&head_bytes) };
+        let stamp = fault.is_none().then_some(look.stamp);
+        let hash = self.pieces.close(size_bytes)?;
+        self.list.content(Hashing { line, stamp, hash });
+        self.settle()?;
         self.pieces.bytes(&ZEROES[..padding(size_bytes)])
     }
 
-    /// Sends `size_bytes` of a file; what it does not give is filled with zeros, and named.
-    fn stream(&mut self, file: &mut File, size_bytes: u64) -> Result<(Sha256, Option<String>)> {
-        let mut hasher = Hasher::new();
-        let mut left = size_bytes;
-        let mut fault = file.rewind().err().map(|e| e.to_string());
-        while left > 0 {
-            let want = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-            let mut piece = BytesMut::zeroed(want);
-            let mut filled = 0;
-            while filled < want && fault.is_none() {
-                match file.read(&mut piece[filled..]) {
+    /// Sends `size_bytes` of a file; what it does not give is filled with zeros, and told.
+    fn stream(&mut self, file: &File, size_bytes: u64) -> Result<Option<String>> {
+        let mut sent = 0;
+        let mut fault = None;
+        while sent < size_bytes {
+            let want = usize::try_from(size_bytes - sent).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let mut piece = self.pieces.spare.take();
+            while piece.len() < want && fault.is_none() {
+                // At its place, since a vector may have room for more than was asked for.
+                let at = sent + piece.len() as u64;
+                match rustix::io::pread(file, spare_capacity(&mut piece), at) {
                     Ok(0) => fault = Some("became shorter while it was read".to_owned()),
-                    Ok(n) => filled += n,
-                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Ok(_) | Err(Errno::INTR) => {}
                     Err(e) => fault = Some(e.to_string()),
                 }
             }
-            // A failed read may leave part of its bytes.
-            piece[filled..].fill(0);
-            hasher.update(&piece);
-            left -= want as u64;
-            self.pieces.piece(piece.freeze())?;
+            // Cuts off the one, and fills up what the file did not give.
+            piece.resize(want, 0);
+            sent += want as u64;
+            let piece = self.pieces.spare.lend(piece);
+            self.pieces.piece(piece)?;
         }
-        Ok((Sha256(hasher.finalize().into()), fault))
+        Ok(fault)
     }
 }

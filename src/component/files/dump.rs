@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use super::beneath::{self, Found, Look, Step};
 use super::census::Census;
 use super::index::FileIndex;
-use super::list::{Keeping, Kept, Line};
+use super::later::{Later, Reading};
+use super::list::{Kept, Line};
 use super::pieces::Pieces;
 use super::{Options, Record, Root, Totals, swap};
 use crate::component::archive::{END_BYTES, EntryKind, NAME_LIMIT};
@@ -34,7 +35,7 @@ pub(super) struct Walk<K> {
     pub index: FileIndex,
     pub knows: K,
     pub monitor: SharedMonitor,
-    pub list: Keeping,
+    pub list: Later,
     pub next: FileIndex,
     pub census: Census,
     pub totals: Totals,
@@ -75,7 +76,7 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         monitor: SharedMonitor,
     ) -> Result<Self> {
         let (next, lacks, warnings) = (FileIndex::default(), Names::default(), Names::default());
-        let (list, totals) = (Keeping::new()?, Totals::default());
+        let (list, totals) = (Later::new()?, Totals::default());
         let census = Census::default();
         Ok(Walk { pieces, options, index, knows, monitor, list, next, census, lacks, warnings, totals })
     }
@@ -97,6 +98,8 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         self.folder(&folder, steps, &mut Vec::new(), 0)?;
         self.pieces.bytes(&ZEROES)?;
         self.pieces.end()?;
+        let read = self.list.wait()?;
+        self.remember(read);
         let kept = self.list.finish()?;
         send_list(&mut self.pieces, &kept)?;
         let root = Root { mode: look.mode, uid: look.uid, gid: look.gid, mtime: look.mtime };
@@ -193,14 +196,26 @@ impl<K: Fn(&SegmentId) -> bool> Walk<K> {
         let entry = look.entry(path, kind);
         let head = entry.head()?;
         self.pieces.bytes(&head)?;
-        self.listed(path, &Line { entry, sha256, head_bytes: length(&head) })
-    }
-
-    pub fn listed(&mut self, path: &[u8], line: &Line) -> Result<()> {
-        if let Some(content) = &line.sha256 {
+        if let Some(content) = &sha256 {
             self.census.saw(path, content);
         }
-        self.list.push(line)
+        self.list.line(Line { entry, sha256, head_bytes: length(&head) })
+    }
+
+    /// Takes up what the repository has hashed meanwhile.
+    pub fn settle(&mut self) -> Result<()> {
+        let read = self.list.settle()?;
+        self.remember(read);
+        Ok(())
+    }
+
+    fn remember(&mut self, read: Vec<Reading>) {
+        for Reading { path, stamp, sha256 } in read {
+            self.census.saw(&path, &sha256);
+            if let Some(stamp) = stamp {
+                self.next.read_in_full(&path, stamp, sha256, self.options.now);
+            }
+        }
     }
 
     /// Names what could not be read. What was removed since its folder was listed does not lack: it is a site at work, and

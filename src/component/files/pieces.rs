@@ -1,21 +1,67 @@
 //! The pieces of a dump, gathered on a blocking thread and handed over through the bounded queue.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::{Bytes, BytesMut};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::component::{Grain, PIECE_BYTES, Piece, QUEUE_PIECES, SegmentId};
 use crate::error::{Error, Kind, Result};
+use crate::id::Sha256;
+
+/// Buffers that come back once the repository has done with them; the kernel clears fresh memory page by page.
+#[derive(Clone, Default)]
+pub(super) struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// As many as may be on their way at once: in this queue, in the repository's, and in three hands.
+const MOST_SPARE: usize = 2 * QUEUE_PIECES + 3;
+
+impl Spare {
+    /// Returns an empty buffer with room for a piece.
+    pub fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(PIECE_BYTES))
+    }
+
+    /// Makes a piece of a buffer that comes back.
+    pub fn lend(&self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Lent { bytes, to: self.clone() })
+    }
+}
+
+struct Lent {
+    bytes: Vec<u8>,
+    to: Spare,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.to.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < MOST_SPARE {
+            self.bytes.clear();
+            spare.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
 
 /// Gathers small writes into pieces; every call may wait for the repository.
 pub(super) struct Pieces {
     sender: mpsc::Sender<Piece>,
     gathered: BytesMut,
+    /// For pieces that are read as such.
+    pub spare: Spare,
 }
 
 impl Pieces {
     pub fn channel() -> (Self, mpsc::Receiver<Piece>) {
         let (sender, receiver) = mpsc::channel(QUEUE_PIECES);
-        (Pieces { sender, gathered: BytesMut::new() }, receiver)
+        (Pieces { sender, gathered: BytesMut::new(), spare: Spare::default() }, receiver)
     }
 
     pub fn begin(&mut self, stream: &'static str, grain: Grain) -> Result<()> {
@@ -50,9 +96,12 @@ impl Pieces {
         self.send(Piece::Open { grain, size_bytes })
     }
 
-    pub fn close(&mut self, segment: SegmentId) -> Result<()> {
+    /// Ends a content; what comes back is told its hash, once it was cut.
+    pub fn close(&mut self, size_bytes: u64) -> Result<oneshot::Receiver<Sha256>> {
         self.flush()?;
-        self.send(Piece::Close(segment))
+        let (hashed, hash) = oneshot::channel();
+        self.send(Piece::Close { size_bytes, hashed })?;
+        Ok(hash)
     }
 
     pub fn known(&mut self, segment: SegmentId) -> Result<()> {
@@ -74,7 +123,10 @@ impl Pieces {
     }
 
     fn send(&self, piece: Piece) -> Result<()> {
-        let gone = |_| Error::new(Kind::Interrupted, "nobody takes the files any more");
-        self.sender.blocking_send(piece).map_err(gone)
+        self.sender.blocking_send(piece).map_err(|_| gone())
     }
+}
+
+pub(super) fn gone() -> Error {
+    Error::new(Kind::Interrupted, "nobody takes the files any more")
 }

@@ -94,7 +94,7 @@ impl<'a> Night<'a> {
         let repo = locks::repository(appliance, &tenant.policy, &folder, &mut warnings)?;
         let vault = vaults::in_force(appliance, &repo, &tenant.name, seen.head != head_before).await?;
         let sums = Sums::before(&appliance.around.monitor);
-        let writer = SnapshotWriter::begin(SnapshotOptions {
+        let options = SnapshotOptions {
             repo: memory.through(&repo),
             trust: Arc::new(appliance.trust.clone()),
             tenant: tenant.name.clone(),
@@ -118,8 +118,9 @@ impl<'a> Night<'a> {
             },
             fresh: false,
             monitor: sums.monitor(),
-        })
-        .await?;
+        };
+        let (writer, docker) = tokio::join!(SnapshotWriter::begin(options), appliance.docker());
+        let writer = writer?;
         tampered::remember(&appliance.state, &tenant.name, writer.tampered())?;
         warnings.extend(repo::tampered::told(writer.tampered()));
         warnings.extend_from_slice(writer.warnings());
@@ -128,7 +129,7 @@ impl<'a> Night<'a> {
             tenant,
             locks: repo.locks().cloned(),
             memory,
-            docker: appliance.docker().await,
+            docker,
             started,
             next_index: None,
             writer: Some(writer),

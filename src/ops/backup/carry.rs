@@ -81,7 +81,13 @@ async fn carry_all(
             (Piece::Open { grain, size_bytes }, Some(stream)) => {
                 stream.open(repo_grain(grain), size_bytes).await.map_err(failed)?;
             }
-            (Piece::Close(id), Some(stream)) => stream.close(repo_key(id)).await.map_err(failed)?,
+            (Piece::Close { size_bytes, hashed }, Some(stream)) => {
+                // A dump that does not wait for it any more has failed, and says so itself.
+                let tell = |key: SegmentKey| {
+                    hashed.send(key.sha256).ok();
+                };
+                stream.close(size_bytes, tell).await.map_err(failed)?;
+            }
             (Piece::Known(id), Some(stream)) => {
                 stream.known(repo_key(id)).await.map_err(failed)?;
             }

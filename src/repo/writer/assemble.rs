@@ -42,9 +42,25 @@ pub struct Core {
     pub fault: Fault,
     /// Bytes put by this run.
     pub added_bytes: AtomicU64,
+    /// What is left of large contents that are being read while nothing is known, in bytes.
+    pub ahead_bytes: AtomicU64,
     /// All that runs off the runtime.
     pub threads: TaskTracker,
 }
+
+impl Core {
+    /// Says at how many decompressed bytes a pack is closed: the packs at the end of a large content are smaller and smaller,
+    /// since nothing is left to do while the last one is put.
+    fn close_at(&self) -> u64 {
+        match self.ahead_bytes.load(Ordering::Relaxed) {
+            0 => CLOSE_DECOMPRESSED_BYTES,
+            ahead => (ahead / 2).clamp(LEAST_TAPERED_BYTES, CLOSE_DECOMPRESSED_BYTES),
+        }
+    }
+}
+
+/// No pack is closed early with less, in decompressed bytes.
+const LEAST_TAPERED_BYTES: u64 = 24 * 1024 * 1024;
 
 const PRESSES: usize = 2;
 const WAITING_FRAMES: usize = 2;
@@ -69,10 +85,28 @@ pub enum Ticket {
     Barrier(oneshot::Sender<()>),
 }
 
+/// Memory of frames that were compressed, for those to come.
+#[derive(Clone, Default)]
+struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, bytes: Vec<u8>) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < WAITING_FRAMES + PRESSES {
+            spare.push(bytes);
+        }
+    }
+}
+
 /// The way into the second half, for each stream.
 #[derive(Clone)]
 pub struct Pipes {
     jobs: mpsc::Sender<Job>,
+    spare: Spare,
     tickets: mpsc::Sender<Ticket>,
 }
 
@@ -81,13 +115,18 @@ impl Pipes {
     pub fn start(core: &Arc<Core>) -> (Pipes, mpsc::Receiver<Ticket>) {
         let (jobs, queue) = mpsc::channel(WAITING_FRAMES);
         let (tickets, order) = mpsc::channel(WAITING_TICKETS);
-        let queue = Arc::new(Mutex::new(queue));
-        let effort = if core.ledger.lock().contents.index.is_empty() { Effort::Quick } else { Effort::Usual };
+        let (queue, spare) = (Arc::new(Mutex::new(queue)), Spare::default());
+        let effort = if core.ledger.lock().knows_nothing() { Effort::Quick } else { Effort::Usual };
         for _ in 0..PRESSES {
-            let queue = Arc::clone(&queue);
-            core.threads.spawn_blocking(move || press(&queue, effort));
+            let (queue, spare) = (Arc::clone(&queue), spare.clone());
+            core.threads.spawn_blocking(move || press(&queue, &spare, effort));
         }
-        (Pipes { jobs, tickets }, order)
+        (Pipes { jobs, spare, tickets }, order)
+    }
+
+    /// Returns an empty frame.
+    pub fn frame(&self) -> RawFrame {
+        RawFrame::reusing(self.spare.take())
     }
 
     /// Sends a frame on its way and tells whether the pipeline took it; blocks while it is full.
@@ -105,16 +144,17 @@ impl Pipes {
     }
 }
 
-fn press(queue: &Mutex<mpsc::Receiver<Job>>, effort: Effort) {
+fn press(queue: &Mutex<mpsc::Receiver<Job>>, spare: &Spare, effort: Effort) {
     let mut press = Press::new(effort);
     loop {
         // The other press waits for the lock while this one waits for a frame.
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(Job { raw, done }) = next else { return };
+        let Some(Job { mut raw, done }) = next else { return };
         let frame = match &mut press {
-            Ok(press) => press.press(raw),
+            Ok(press) => press.press_from(&mut raw),
             Err(e) => Err(crate::error::Error::new(e.kind(), e.to_string())),
         };
+        spare.give(raw.bytes);
         // Nobody waits any more where the run has ended.
         drop(done.send(frame));
     }
@@ -155,7 +195,7 @@ async fn assemble(core: &Arc<Core>, tickets: &mut mpsc::Receiver<Ticket>) -> Res
                 let frame = frame.await.context(Kind::Bug, "compression of a frame")??;
                 let pack = open.get_or_insert_with(|| OpenPack::new(core.ledger.lock().new_pack()));
                 pack.take(core, number, frame);
-                if pack.is_full() {
+                if pack.is_full(core.close_at()) {
                     close(core, open.take(), &mut uploads).await?;
                 }
             }
@@ -186,8 +226,8 @@ impl OpenPack {
         self.frames.push(frame);
     }
 
-    fn is_full(&self) -> bool {
-        self.compressed_bytes >= CLOSE_COMPRESSED_BYTES || self.decompressed_bytes >= CLOSE_DECOMPRESSED_BYTES
+    fn is_full(&self, close_at: u64) -> bool {
+        self.compressed_bytes >= CLOSE_COMPRESSED_BYTES || self.decompressed_bytes >= close_at
     }
 
     fn chunks(&self) -> Vec<PlacedChunk> {

@@ -62,6 +62,8 @@ pub struct Finished {
 
 /// All of it; behind one lock, held for moments.
 pub struct Ledger {
+    /// Whether nothing was known at the start.
+    blank: bool,
     /// What the cache knew, and what this run added to packs and index.
     pub contents: Contents,
     /// Chunks in frames that are not in a pack yet.
@@ -86,6 +88,7 @@ impl Ledger {
     /// Starts with what the cache knows.
     pub fn new(contents: Contents) -> Self {
         Ledger {
+            blank: contents.index.is_empty(),
             contents,
             pending: ByChunk::default(),
             frames: Vec::new(),
@@ -95,6 +98,11 @@ impl Ledger {
             segments: HashMap::new(),
             given_up: Vec::new(),
         }
+    }
+
+    /// Tells whether the backup began without knowing any chunk.
+    pub fn knows_nothing(&self) -> bool {
+        self.blank
     }
 
     /// Returns where a chunk lies, if it is known.

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256 as Hasher};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -14,24 +13,23 @@ use super::super::chunk::ByChunk;
 use super::super::cutter::{self, Cutting, Grain};
 use super::super::extent::{Cutter, Digest, Segment, StreamRecord};
 use super::super::frame::RawFrame;
+use super::super::twin::Sum;
+use super::ahead::Ahead;
 use super::assemble::{Core, Pipes};
 use super::ledger::{Finished, Spot, push_spot};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::{ChunkId, ComponentName, Sha256};
 use crate::monitor::Counter;
 
-/// How much a source may run ahead of the cutter: at 256 KiB a piece, 4 MiB.
-const WAITING_PIECES: usize = 16;
-
-/// Longer pieces are cut in steps of this, so that the cutter's buffer stays small.
-const STEP_BYTES: usize = 256 * 1024;
+/// How much a source may run ahead of the cutter: at 512 KiB a piece, 4 MiB.
+const WAITING_PIECES: usize = 8;
 
 /// What a stream's thread is asked to do, in order.
 enum Step {
     Bytes(Bytes),
     Cut,
-    Open(Cutter),
-    Close(SegmentKey),
+    Open(Cutter, u64),
+    Close(u64, Box<dyn FnOnce(SegmentKey) + Send>),
     Known(SegmentKey),
     Finish(oneshot::Sender<StreamRecord>),
 }
@@ -60,6 +58,7 @@ impl StreamWriter {
             stream: stream.to_owned(),
             cutting: Cutting::new(&cutter)?,
             own: None,
+            ahead: Ahead::of(core),
             cutter,
             gather: Gather {
                 core: Arc::clone(core),
@@ -68,8 +67,8 @@ impl StreamWriter {
                 fresh: ByChunk::default(),
                 number: None,
                 spots: Vec::new(),
+                content: Sum::default(),
             },
-            hash: Hasher::new(),
             size_bytes: 0,
             segments: Vec::new(),
         };
@@ -107,12 +106,17 @@ impl StreamWriter {
     ///
     /// Its cutter follows from grain and length alone, so that the same content is cut alike in every snapshot.
     pub async fn open(&mut self, grain: Grain, size_bytes: u64) -> Result<()> {
-        self.step(Step::Open(cutter::choose(grain, size_bytes, None))).await
+        self.step(Step::Open(cutter::choose(grain, size_bytes, None), size_bytes)).await
     }
 
-    /// Ends the segment that [`StreamWriter::open`] began; whoever wrote it has hashed it.
-    pub async fn close(&mut self, segment: SegmentKey) -> Result<()> {
-        self.step(Step::Close(segment)).await
+    /// Ends the segment that [`StreamWriter::open`] began and `size_bytes` of which were written; `hashed` is told what it
+    /// is called once all of it was cut, and is dropped where that does not come about.
+    pub async fn close(
+        &mut self,
+        size_bytes: u64,
+        hashed: impl FnOnce(SegmentKey) + Send + 'static,
+    ) -> Result<()> {
+        self.step(Step::Close(size_bytes, Box::new(hashed))).await
     }
 
     /// Appends a segment that is known, ending the open one; [`Kind::Bug`] where it is not.
@@ -141,11 +145,12 @@ struct StreamThread {
     stream: String,
     cutter: Cutter,
     cutting: Cutting,
-    /// The cutter of the open segment, where it is one that its source hashes.
+    /// The cutter of the open segment, where it has one of its own.
     own: Option<Cutting>,
+    /// What is left of that segment, where packs are to be closed with its end in view.
+    ahead: Ahead,
     gather: Gather,
-    /// The open segment.
-    hash: Hasher,
+    /// The length of the open segment.
     size_bytes: u64,
     /// Those before it.
     segments: Vec<(SegmentKey, Vec<Spot>)>,
@@ -159,8 +164,9 @@ struct Gather {
     raw: RawFrame,
     fresh: ByChunk<Spot>,
     number: Option<u32>,
-    /// Where the chunks of the open segment lie.
+    /// Where the chunks of the open segment lie, and the sum of them.
     spots: Vec<Spot>,
+    content: Sum,
 }
 
 impl StreamThread {
@@ -169,8 +175,8 @@ impl StreamThread {
             let done = match step {
                 Step::Bytes(bytes) => self.bytes(&bytes),
                 Step::Cut => self.end_segment(),
-                Step::Open(cutter) => self.open(&cutter),
-                Step::Close(segment) => self.close(segment),
+                Step::Open(cutter, size_bytes) => self.open(&cutter, size_bytes),
+                Step::Close(size_bytes, hashed) => self.close(size_bytes, hashed),
                 Step::Known(segment) => self.known(segment),
                 Step::Finish(reply) => {
                     if let Err(e) = self.place() {
@@ -202,53 +208,49 @@ impl StreamThread {
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.gather.core.monitor.count(Counter::SourceBytes, bytes.len() as u64);
-        for step in bytes.chunks(STEP_BYTES) {
-            self.size_bytes += step.len() as u64;
-            match &mut self.own {
-                Some(own) => own.push(step, |chunk| self.gather.chunk(chunk))?,
-                None => {
-                    self.hash.update(step);
-                    self.cutting.push(step, |chunk| self.gather.chunk(chunk))?;
-                }
-            }
-        }
-        Ok(())
+        self.size_bytes += bytes.len() as u64;
+        self.ahead.less(bytes.len() as u64);
+        let cutting = self.own.as_mut().unwrap_or(&mut self.cutting);
+        cutting.push(bytes, |chunk| self.gather.chunk(chunk))
     }
 
     fn end_segment(&mut self) -> Result<()> {
         if self.own.is_some() {
-            return Err(Error::new(Kind::Bug, "a segment ends without the hash that its source promised"));
+            return Err(Error::new(Kind::Bug, "a segment of its own ends that was not closed"));
         }
         self.cutting.end(|chunk| self.gather.chunk(chunk))?;
-        let sha256 = Sha256(std::mem::take(&mut self.hash).finalize().into());
-        let key = SegmentKey { size_bytes: std::mem::take(&mut self.size_bytes), sha256 };
-        self.keep(key);
+        self.keep();
         Ok(())
     }
 
-    fn keep(&mut self, key: SegmentKey) {
-        if key.size_bytes > 0 {
+    /// Keeps the segment whose last chunk was taken, and returns what it is called.
+    fn keep(&mut self) -> SegmentKey {
+        let size_bytes = std::mem::take(&mut self.size_bytes);
+        let key = SegmentKey { size_bytes, sha256: std::mem::take(&mut self.gather.content).finish() };
+        if size_bytes > 0 {
             self.segments.push((key, std::mem::take(&mut self.gather.spots)));
         }
+        key
     }
 
-    fn open(&mut self, cutter: &Cutter) -> Result<()> {
+    fn open(&mut self, cutter: &Cutter, size_bytes: u64) -> Result<()> {
         self.end_segment()?;
+        self.ahead.begin(size_bytes);
         self.own = Some(Cutting::new(cutter)?);
         Ok(())
     }
 
-    fn close(&mut self, key: SegmentKey) -> Result<()> {
+    fn close(&mut self, size_bytes: u64, hashed: impl FnOnce(SegmentKey)) -> Result<()> {
         let Some(mut own) = self.own.take() else {
             return Err(Error::new(Kind::Bug, "a segment is closed that was not opened"));
         };
+        self.ahead.end();
         own.end(|chunk| self.gather.chunk(chunk))?;
-        let size_bytes = std::mem::take(&mut self.size_bytes);
-        if size_bytes != key.size_bytes {
-            let what = format!("a segment of {size_bytes} bytes was hashed as one of {}", key.size_bytes);
+        if size_bytes != self.size_bytes {
+            let what = format!("a segment of {} bytes was closed as one of {size_bytes}", self.size_bytes);
             return Err(Error::new(Kind::Bug, what));
         }
-        self.keep(key);
+        hashed(self.keep());
         Ok(())
     }
 
@@ -305,6 +307,7 @@ impl StreamThread {
     fn leave_own(&mut self) {
         if self.own.take().is_some() {
             self.size_bytes = 0;
+            self.gather.content = Sum::default();
             let cut = std::mem::take(&mut self.gather.spots);
             let nowhere = SegmentKey { size_bytes: 0, sha256: Sha256([0; 32]) };
             self.segments.push((nowhere, cut));
@@ -323,7 +326,7 @@ impl StreamThread {
 
 impl Gather {
     fn chunk(&mut self, chunk: &[u8]) -> Result<()> {
-        let id = self.core.namer.id(chunk);
+        let id = self.core.namer.id_within(chunk, &mut self.content);
         let known = self.fresh.get(&id).copied().or_else(|| self.core.ledger.lock().find(&id));
         let spot = match known {
             Some(spot) => spot,
@@ -348,7 +351,7 @@ impl Gather {
 
     fn send_frame(&mut self) -> Result<()> {
         let Some(number) = self.number.take() else { return Ok(()) };
-        let raw = std::mem::take(&mut self.raw);
+        let raw = std::mem::replace(&mut self.raw, self.pipes.frame());
         self.fresh.clear();
         self.core.monitor.count(Counter::NewBytes, raw.bytes.len() as u64);
         let chunks = raw.chunks.clone();

@@ -81,10 +81,10 @@ async fn a_put_that_fails_leaves_nothing_not_even_a_temporary_file() {
     let source = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(source.path(), b"abc").unwrap();
     for size_bytes in [2, 4] {
-        let body = Body::File { path: source.path().to_owned(), size_bytes };
+        let body = Body::File { path: source.path().to_owned(), size_bytes, sha256: None };
         assert_eq!(store.put(&key("t/x"), body, PutMode::Create).await.unwrap_err().kind(), Kind::Io);
     }
-    let lost = Body::File { path: "/nonexistent/file".into(), size_bytes: 1 };
+    let lost = Body::File { path: "/nonexistent/file".into(), size_bytes: 1, sha256: None };
     assert_eq!(store.put(&key("t/x"), lost, PutMode::Create).await.unwrap_err().kind(), Kind::Io);
     assert!(store.list("").await.unwrap().is_empty());
     assert!(names(&folder.path().join(TEMP_FOLDER)).is_empty());

@@ -62,7 +62,7 @@ fn fill(temp: &mut NamedTempFile, body: &Body, abandoned: &Abandoned) -> Result<
             }
             Ok(())
         }
-        Body::File { path, size_bytes } => {
+        Body::File { path, size_bytes, .. } => {
             let mut source = File::open(path).context(Kind::Io, path.display())?;
             let mut buffer = vec![0; READ_BYTES];
             let mut seen_bytes = 0_u64;

@@ -10,6 +10,7 @@ use super::wire::Wire;
 use super::{errors, lock};
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::Sha256;
+use crate::store::body::READ_BYTES;
 use crate::store::{Body, Entry, Key, Lock, PutMode};
 
 /// The largest object that goes in one request, in bytes: as much as the format's largest pack.
@@ -138,8 +139,10 @@ pub(super) async fn stored(bucket: &Bucket, key: &Key, size_bytes: u64) -> Resul
 pub(super) async fn stream(body: &Body) -> Result<ByteStream> {
     match body {
         Body::Bytes(bytes) => Ok(ByteStream::from(bytes.clone())),
-        Body::File { path, size_bytes } => {
-            let stream = ByteStream::read_from().path(path).length(Length::Exact(*size_bytes)).build().await;
+        Body::File { path, size_bytes, .. } => {
+            let whole = Length::Exact(*size_bytes);
+            let stream =
+                ByteStream::read_from().path(path).length(whole).buffer_size(READ_BYTES).build().await;
             stream.context(Kind::Io, path.display())
         }
     }
