@@ -9,6 +9,7 @@ use std::process::Command;
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat::id::ComponentName;
+use lifeboat::repo::check::Share;
 use lifeboat::repo::cutter::Grain;
 use support::host::{Said, said};
 use support::pruner;
@@ -92,6 +93,21 @@ async fn a_damaged_pack_is_named_repaired_from_the_copy_and_quiet_afterwards() {
     assert_eq!(found[0]["faults"][0]["snapshots"].as_array().unwrap().len(), 3);
     let kit = machine.bucket.folder.path().join("operator.txt");
     let kit = kit.to_str().unwrap();
+    // A repair reads the part that it is told to read, and what was read is remembered.
+    let id = |path: &std::path::Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let halves = [1, 2].map(|n| Share { n, of: 2 });
+    let of_it = halves.iter().position(|half| half.holds(&id(&pack))).unwrap();
+    let part = |n: usize| format!("{n}/2");
+    let (other, its) = (part(2 - of_it), part(of_it + 1));
+    let idle = machine.run(&["check", "--read-data", &other, "--repair", "--dry-run"]).expect(0);
+    assert!(idle.out.contains("nothing is to be repaired"), "{}", idle.out);
+    machine.run(&["check", "--read-data", &its, "--repair", "--dry-run"]).expect(4);
+    let told = machine.run(&["check", "--json", "--quiet"]).expect(0).json();
+    assert_eq!(told[0]["verified"]["part"], its.as_str());
+    machine.run(&["check", "--read-data", "next/2", "--repair", "--dry-run"]).expect(0);
+    let told = machine.run(&["check", "--json", "--quiet"]).expect(0).json();
+    assert_eq!(told[0]["verified"]["part"], other.as_str());
+
     let repair = ["check", "--read-data", "all", "--repair", "--identity", kit];
     let asked = machine.run(&repair).expect(2);
     assert!(asked.err.contains("--yes"), "{}", asked.err);

@@ -221,13 +221,7 @@ async fn of_tenant(
     certificates: &Certificates,
     identities: Option<&Identities>,
 ) -> Result<TenantCheck> {
-    let mut memory = verified::Memory::load(&appliance.state, &tenant)?;
-    let depth = match extent.read_data {
-        ReadData::None => Depth::Sizes,
-        ReadData::Part(share) => Depth::Part(share),
-        ReadData::Next(of) => Depth::Part(memory.next(of)),
-        ReadData::All => Depth::Hashes,
-    };
+    let depth = depth_of(appliance, &tenant, extent.read_data)?;
     let looked = look(appliance, &tenant, depth, extent.latest_only, certificates).await?;
     let Looked { history, kept, mut findings, read, snapshots } = looked;
     // A copy takes a receipt long after its night: its store's times say nothing.
@@ -247,10 +241,7 @@ async fn of_tenant(
         }
         findings.extend(of_streams);
     }
-    let now = appliance.around.now();
-    damaged::checked(&appliance.state, &tenant, &kept, &read, &findings, now)?;
-    memory.update(&tenant, &kept, &read, &findings, depth, now);
-    memory.save(&appliance.state, &tenant)?;
+    let memory = remember(appliance, &tenant, (&kept, &read), &findings, depth)?;
     let bad = findings.iter().any(|f| f.wrong.is_alarm());
     let level = match (bad || snapshots == 0, identities.is_some(), extent.read_data) {
         (true, ..) => None,
@@ -266,6 +257,32 @@ async fn of_tenant(
         faults: findings.iter().map(Fault::of).collect(),
         verified: memory.told(),
     })
+}
+
+/// Says which packs are read and hashed; of parts in turn the one that is due.
+pub fn depth_of(appliance: &Appliance, tenant: &TenantName, read_data: ReadData) -> Result<Depth> {
+    Ok(match read_data {
+        ReadData::None => Depth::Sizes,
+        ReadData::Part(share) => Depth::Part(share),
+        ReadData::Next(of) => Depth::Part(verified::Memory::load(&appliance.state, tenant)?.next(of)),
+        ReadData::All => Depth::Hashes,
+    })
+}
+
+/// Keeps what was read of the packs that are there, and found right or wrong.
+fn remember(
+    appliance: &Appliance,
+    tenant: &TenantName,
+    (kept, read): (&Kept, &[PackId]),
+    findings: &[Finding],
+    depth: Depth,
+) -> Result<verified::Memory> {
+    let now = appliance.around.now();
+    damaged::checked(&appliance.state, tenant, kept, read, findings, now)?;
+    let mut memory = verified::Memory::load(&appliance.state, tenant)?;
+    memory.update(tenant, kept, read, findings, depth, now);
+    memory.save(&appliance.state, tenant)?;
+    Ok(memory)
 }
 
 /// Finds receipts whose time is not to be believed: prune stops at them.

@@ -5,11 +5,12 @@
 
 mod ask;
 mod identities;
+mod limited;
 mod recipient;
 
 use std::io::{BufRead, Read, Write};
 
-use age::{DecryptError, Decryptor, Encryptor};
+use age::{DecryptError, Decryptor, EncryptError, Encryptor};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -43,13 +44,18 @@ pub fn seal(recipients: &[Recipient], plaintext: &[u8]) -> Result<Vec<u8>> {
 pub fn sealer<W: Write>(recipients: &[Recipient], to: W) -> Result<age::stream::StreamWriter<W>> {
     let all = recipients.iter().map(Recipient::to_age).collect::<Result<Vec<_>>>()?;
     let all = all.iter().map(|r| &**r as &dyn age::Recipient);
-    let encryptor =
-        Encryptor::with_recipients(all).context(Kind::Config, "cannot seal to these recipients")?;
+    let encryptor = Encryptor::with_recipients(all).map_err(|e| match &e {
+        EncryptError::Io(fault) if limited::is_timeout(fault) => {
+            Error::new(Kind::Timeout, format!("cannot seal: {fault}"))
+                .hint("a plugin that seals must not ask anybody; try it with `age -r`")
+        }
+        _ => Error::new(Kind::Config, "cannot seal to these recipients").caused_by(e),
+    })?;
     encryptor.wrap_output(to).context(Kind::Io, "cannot seal")
 }
 
 /// Opens an age file for reading; [`Kind::WrongKey`] where no identity fits, [`Kind::Denied`] where a
-/// plugin's key refuses, [`Kind::Damaged`] where it is none.
+/// plugin's key refuses, [`Kind::Timeout`] where a plugin hangs, [`Kind::Damaged`] where it is none.
 pub fn opener<R: BufRead>(
     what: &str,
     from: R,
@@ -64,6 +70,9 @@ pub fn opener<R: BufRead>(
         DecryptError::Plugin(faults) => {
             let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Error::new(Kind::Denied, format!("{what} does not open: {}", said.join("; ")))
+        }
+        DecryptError::Io(fault) if limited::is_timeout(&fault) => {
+            Error::new(Kind::Timeout, format!("{what} does not open: {fault}"))
         }
         e => Error::new(Kind::Damaged, format!("{what} does not open")).caused_by(e),
     })

@@ -166,7 +166,11 @@ impl Spool {
         let _permit = permit.context(Kind::Bug, "spool closed while a pack waits for its put")?;
         let pack = waiting.pack;
         let key = key_of(&self.prefix, pack)?;
-        let body = Body::File { path: waiting.file.path.clone(), size_bytes: pack.size_bytes, sha256: Some(pack.id) };
+        let body = Body::File {
+            path: waiting.file.path.clone(),
+            size_bytes: pack.size_bytes,
+            sha256: Some(pack.id),
+        };
         match self.store.put(&key, body, PutMode::Create).await {
             Ok(_) => Ok(pack),
             Err(e) if e.kind() == Kind::Conflict && self.is_there(pack).await? => Ok(pack),

@@ -68,6 +68,11 @@ impl Sum {
         self.keep(tail);
     }
 
+    /// Returns how many bytes were appended.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
     /// Returns the sum.
     pub fn finish(mut self) -> Sha256 {
         let length_bits = self.length_bytes * 8;

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::StreamExt;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use self::ahead::Ahead;
 use self::assemble::{Core, Pipes};
 use self::ledger::{Fault, Ledger, SharedLedger};
 use super::cache::index::Place;
@@ -117,7 +118,7 @@ impl BackupWriter {
             ledger: SharedLedger::new(Ledger::new(contents)),
             fault: Fault::default(),
             added_bytes: AtomicU64::new(0),
-            ahead_bytes: AtomicU64::new(0),
+            ahead: Ahead::default(),
             threads: TaskTracker::new(),
         });
         let (pipes, tickets) = Pipes::start(&core);

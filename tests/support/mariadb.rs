@@ -81,7 +81,8 @@ pub async fn take(mut dump: Dump) -> (Vec<u8>, bool, Result<Completion>) {
         match piece {
             Piece::Bytes(b) => bytes.extend_from_slice(&b),
             Piece::End => ended = true,
-            Piece::Begin { .. } | Piece::Cut | Piece::Open { .. } | Piece::Close { .. } | Piece::Known(_) => {}
+            Piece::Begin { .. } | Piece::Cut | Piece::Open { .. } | Piece::Close { .. } | Piece::Known(_) => {
+            }
         }
     }
     (bytes, ended, dump.completion.await)

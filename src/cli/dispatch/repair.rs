@@ -10,9 +10,9 @@ use crate::error::{Kind, Result, counted};
 use crate::ops::appliance::Appliance;
 use crate::ops::check::loss::Loss;
 use crate::ops::check::repair::{self, MOST_ROUNDS, Plan, Repaired};
+use crate::ops::check::{self, ReadData};
 use crate::ops::snapshots;
 use crate::repo::age_file::Identities;
-use crate::repo::check::Depth;
 
 /// How many objects are told one by one.
 const TOLD: usize = 20;
@@ -33,10 +33,12 @@ pub(super) async fn run(
     appliance: &mut Appliance,
     identities: Option<&Identities>,
 ) -> Result<u8> {
-    let depth = if args.read_data.is_some() { Depth::Hashes } else { Depth::Sizes };
+    let read_data = args.read_data.map_or(ReadData::None, |packs| packs.0);
     let other = repair::other(appliance).await;
     let mut worst = DONE;
     for tenant in snapshots::known_tenants(appliance, &args.tenants)? {
+        // The same packs in each round.
+        let depth = check::depth_of(appliance, &tenant, read_data)?;
         for round in 1..=MOST_ROUNDS {
             appliance.around.monitor.step(&format!("look at {tenant}"));
             let plan = repair::plan(appliance, other.as_ref(), &tenant, depth, identities).await?;

@@ -130,3 +130,32 @@ impl Pieces {
 pub(super) fn gone() -> Error {
     Error::new(Kind::Interrupted, "nobody takes the files any more")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_once_its_last_piece_is_gone() {
+        let spare = Spare::default();
+        let mut buffer = spare.take();
+        buffer.extend_from_slice(b"abc");
+        let at = buffer.as_ptr();
+        let piece = spare.lend(buffer);
+        let part = piece.slice(1..);
+        drop(piece);
+        assert_eq!(&part[..], b"bc");
+        assert!(spare.0.lock().unwrap().is_empty());
+        drop(part);
+        let again = spare.take();
+        assert!(again.is_empty() && again.as_ptr() == at && again.capacity() >= PIECE_BYTES);
+    }
+
+    #[test]
+    fn no_more_buffers_are_kept_than_are_on_their_way_at_once() {
+        let spare = Spare::default();
+        let lent: Vec<Bytes> = (0..2 * MOST_SPARE).map(|_| spare.lend(spare.take())).collect();
+        drop(lent);
+        assert_eq!(spare.0.lock().unwrap().len(), MOST_SPARE);
+    }
+}

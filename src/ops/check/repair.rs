@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::loss::{Loss, losses};
-use super::{Looked, look, of_certificates};
+use super::{Looked, look, of_certificates, remember};
 use crate::error::{Context, Kind, Result};
 use crate::id::{PackId, SnapshotId, TenantName};
 use crate::ops::appliance::{Appliance, unless_stopped};
@@ -130,7 +130,7 @@ pub async fn other(appliance: &Appliance) -> Option<Repository> {
     }
 }
 
-/// Looks at a tenant and returns what a round would do; changes nothing but what is remembered of certificates.
+/// Looks at a tenant and returns what a round would do; changes nothing but what this host remembers of a look.
 pub async fn plan(
     appliance: &mut Appliance,
     other: Option<&Repository>,
@@ -172,8 +172,9 @@ pub async fn plan(
 /// Looks at the certificates and the tenant.
 async fn look_here(appliance: &Appliance, tenant: &TenantName, depth: Depth) -> Result<(Side, Vec<Finding>)> {
     let (mut findings, certificates) = of_certificates(appliance).await?;
-    let Looked { history, kept, findings: of_tenant, .. } =
+    let Looked { history, kept, findings: of_tenant, read, .. } =
         look(appliance, tenant, depth, false, &certificates).await?;
+    remember(appliance, tenant, (&kept, &read), &of_tenant, depth)?;
     findings.extend(of_tenant);
     let hosts = object::kept(appliance.store(), keys::HOSTS).await?;
     Ok((Side { repo: appliance.repo.clone(), history, kept, hosts }, findings))

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::Recipient;
 use super::ask::{Asking, Nobody, SharedAsked};
+use super::limited::{Limited, OPEN_LIMIT};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The secret keys of one identity file; wiped when dropped.
@@ -145,7 +146,7 @@ fn load(
     let mut loaded: Vec<Arc<dyn age::Identity + Send + Sync>> = Vec::new();
     for name in names {
         match IdentityPluginV1::new(name, all, Asking(Arc::clone(ask))) {
-            Ok(plugin) => loaded.push(Arc::new(plugin)),
+            Ok(plugin) => loaded.push(Arc::new(Limited::new(plugin, name, OPEN_LIMIT))),
             Err(e) => {
                 return Err(Error::new(Kind::WrongKey, format!("identity file {file}: {e}"))
                     .hint(format!("install age-plugin-{name} in the PATH, or give another identity")));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use age::NoCallbacks;
 use age::plugin::{self, RecipientPluginV1};
 
+use super::limited::{Limited, SEAL_LIMIT};
 use crate::error::{Error, Kind, Result};
 
 /// Whom an age file can be sealed to: X25519 (`age1…`), a hardware key's tag recipient (`age1tag1…`, `age1tagpq1…`), or
@@ -34,7 +35,7 @@ impl Recipient {
                 let all = std::slice::from_ref(one);
                 // Sealing is unattended: a plugin that must ask somebody cannot be used for it.
                 match RecipientPluginV1::new(one.plugin(), all, &[], NoCallbacks) {
-                    Ok(plugin) => Ok(Arc::new(plugin)),
+                    Ok(plugin) => Ok(Arc::new(Limited::new(plugin, one.plugin(), SEAL_LIMIT))),
                     Err(e) => Err(Error::new(Kind::Config, format!("cannot seal to {self}: {e}"))
                         .hint(format!("install age-plugin-{} in the PATH of this host", one.plugin()))),
                 }

@@ -15,9 +15,10 @@ use super::super::cache::record::{PackHead, PlacedChunk};
 use super::super::chunk::Namer;
 use super::super::extent::PackRef;
 use super::super::frame::{Effort, Frame, Press, RawFrame};
-use super::super::pack::{CLOSE_COMPRESSED_BYTES, CLOSE_DECOMPRESSED_BYTES};
+use super::super::pack::CLOSE_COMPRESSED_BYTES;
 use super::super::seal::{VaultRecipient, seal, sealed_at_most};
 use super::super::spool::{Spool, Waiting};
+use super::ahead::Ahead;
 use super::ledger::{Fault, SharedLedger};
 use crate::error::{Context, Kind, Result};
 use crate::monitor::{Counter, SharedMonitor};
@@ -42,25 +43,11 @@ pub struct Core {
     pub fault: Fault,
     /// Bytes put by this run.
     pub added_bytes: AtomicU64,
-    /// What is left of large contents that are being read while nothing is known, in bytes.
-    pub ahead_bytes: AtomicU64,
+    /// What is still to come.
+    pub ahead: Ahead,
     /// All that runs off the runtime.
     pub threads: TaskTracker,
 }
-
-impl Core {
-    /// Says at how many decompressed bytes a pack is closed: the packs at the end of a large content are smaller and smaller,
-    /// since nothing is left to do while the last one is put.
-    fn close_at(&self) -> u64 {
-        match self.ahead_bytes.load(Ordering::Relaxed) {
-            0 => CLOSE_DECOMPRESSED_BYTES,
-            ahead => (ahead / 2).clamp(LEAST_TAPERED_BYTES, CLOSE_DECOMPRESSED_BYTES),
-        }
-    }
-}
-
-/// No pack is closed early with less, in decompressed bytes.
-const LEAST_TAPERED_BYTES: u64 = 24 * 1024 * 1024;
 
 const PRESSES: usize = 2;
 const WAITING_FRAMES: usize = 2;
@@ -195,7 +182,7 @@ async fn assemble(core: &Arc<Core>, tickets: &mut mpsc::Receiver<Ticket>) -> Res
                 let frame = frame.await.context(Kind::Bug, "compression of a frame")??;
                 let pack = open.get_or_insert_with(|| OpenPack::new(core.ledger.lock().new_pack()));
                 pack.take(core, number, frame);
-                if pack.is_full(core.close_at()) {
+                if pack.is_full(core.ahead.close_at()) {
                     close(core, open.take(), &mut uploads).await?;
                 }
             }

@@ -14,7 +14,7 @@ use super::super::cutter::{self, Cutting, Grain};
 use super::super::extent::{Cutter, Digest, Segment, StreamRecord};
 use super::super::frame::RawFrame;
 use super::super::twin::Sum;
-use super::ahead::Ahead;
+use super::ahead::Share;
 use super::assemble::{Core, Pipes};
 use super::ledger::{Finished, Spot, push_spot};
 use crate::error::{Context, Error, Kind, Result};
@@ -58,7 +58,7 @@ impl StreamWriter {
             stream: stream.to_owned(),
             cutting: Cutting::new(&cutter)?,
             own: None,
-            ahead: Ahead::of(core),
+            ahead: core.ahead.share(),
             cutter,
             gather: Gather {
                 core: Arc::clone(core),
@@ -148,7 +148,7 @@ struct StreamThread {
     /// The cutter of the open segment, where it has one of its own.
     own: Option<Cutting>,
     /// What is left of that segment, where packs are to be closed with its end in view.
-    ahead: Ahead,
+    ahead: Share,
     gather: Gather,
     /// The length of the open segment.
     size_bytes: u64,
@@ -219,23 +219,31 @@ impl StreamThread {
             return Err(Error::new(Kind::Bug, "a segment of its own ends that was not closed"));
         }
         self.cutting.end(|chunk| self.gather.chunk(chunk))?;
-        self.keep();
-        Ok(())
+        self.keep().map(drop)
     }
 
     /// Keeps the segment whose last chunk was taken, and returns what it is called.
-    fn keep(&mut self) -> SegmentKey {
+    fn keep(&mut self) -> Result<SegmentKey> {
         let size_bytes = std::mem::take(&mut self.size_bytes);
-        let key = SegmentKey { size_bytes, sha256: std::mem::take(&mut self.gather.content).finish() };
+        let content = std::mem::take(&mut self.gather.content);
+        // The sum is of what was cut: of something else than was written, it would prove nothing.
+        if content.length_bytes() != size_bytes {
+            let what = format!("{} of a segment's {size_bytes} bytes were cut", content.length_bytes());
+            return Err(Error::new(Kind::Bug, what));
+        }
+        let key = SegmentKey { size_bytes, sha256: content.finish() };
         if size_bytes > 0 {
             self.segments.push((key, std::mem::take(&mut self.gather.spots)));
         }
-        key
+        Ok(key)
     }
 
     fn open(&mut self, cutter: &Cutter, size_bytes: u64) -> Result<()> {
         self.end_segment()?;
-        self.ahead.begin(size_bytes);
+        // Where chunks are known, the content's length says nothing of how much becomes packs.
+        if self.gather.core.ledger.lock().knows_nothing() {
+            self.ahead.begin(size_bytes);
+        }
         self.own = Some(Cutting::new(cutter)?);
         Ok(())
     }
@@ -250,7 +258,7 @@ impl StreamThread {
             let what = format!("a segment of {} bytes was closed as one of {size_bytes}", self.size_bytes);
             return Err(Error::new(Kind::Bug, what));
         }
-        hashed(self.keep());
+        hashed(self.keep()?);
         Ok(())
     }
 
