@@ -141,7 +141,8 @@ pub fn file_list(bytes: &[u8]) -> bool {
 /// A zstd frame of a pack behind the length that the pack's table gives.
 pub fn frame(bytes: &[u8]) -> bool {
     let Some((length, compressed)) = bytes.split_first_chunk::<4>() else { return false };
-    frame::open(compressed, u32::from_le_bytes(*length) % (32 << 20)).is_ok()
+    frame::open(compressed, u32::from_le_bytes(*length) % (32 << 20), &lifeboat::repo::reader::frame_memory())
+        .is_ok()
 }
 
 /// A recovery kit.

@@ -19,6 +19,7 @@ pub mod error;
 pub mod id;
 pub mod lock;
 pub mod monitor;
+pub mod spare;
 
 pub mod config;
 

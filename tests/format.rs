@@ -69,6 +69,7 @@ async fn read_sample(folder: &Path) {
         assert_eq!(intact.snapshot(committed).await, []);
         let vault = open_vault(&repo, &committed.receipt, &identities).await.unwrap();
         let options = ReadOptions {
+            frames: lifeboat::repo::reader::frame_memory(),
             folder: work.path().to_owned(),
             folder_limit_bytes: 256 << 20,
             fetches: 1,

@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// What every layer may use; of these, each may use those before it.
-const EVERYWHERE: [&str; 4] = ["error", "id", "lock", "monitor"];
+const EVERYWHERE: [&str; 5] = ["error", "id", "lock", "monitor", "spare"];
 
 /// A source file: its path below `src`, and its text without comments and literals.
 struct Source {

@@ -20,10 +20,12 @@ use crate::ops::{damaged, prune, snapshots, tampered};
 use crate::repo::age_file::Identities;
 use crate::repo::check::{self, Certificates, Depth, Finding, IntactCheck, Share, Wrong};
 use crate::repo::history::History;
+use crate::repo::reader::frame_memory;
 use crate::repo::receipt::Committed;
 use crate::repo::snapshot::{ReadOptions, SnapshotReader};
 use crate::repo::tampered::{How, Tampered};
 use crate::repo::{keys, object};
+use crate::spare::Spare;
 use crate::store::Kept;
 
 use verified::Verified;
@@ -234,9 +236,10 @@ async fn of_tenant(
         findings.iter().filter(given_up).flat_map(|f| f.snapshots.clone()).collect();
     if let Some(identities) = identities {
         let mut of_streams = Vec::new();
+        let frames = frame_memory();
         for committed in chosen(&history, extent.latest_only) {
             if !unwell.contains(&committed.receipt.snapshot) {
-                of_streams.extend(streams::read_all(appliance, committed, identities).await?);
+                of_streams.extend(streams::read_all(appliance, committed, identities, &frames).await?);
             }
         }
         findings.extend(of_streams);
@@ -301,10 +304,21 @@ pub async fn open_reader(
     committed: &Committed,
     vault: &crate::repo::vault::VaultKey,
 ) -> Result<SnapshotReader> {
+    open_reader_within(appliance, committed, vault, frame_memory()).await
+}
+
+/// The same, with memory for frames that the reader before it had.
+async fn open_reader_within(
+    appliance: &Appliance,
+    committed: &Committed,
+    vault: &crate::repo::vault::VaultKey,
+    frames: Spare,
+) -> Result<SnapshotReader> {
     let options = ReadOptions {
         // One for all snapshots, so that a reader sweeps what any that died has left.
         folder: appliance.config.machine.restore_cache_dir(),
         folder_limit_bytes: appliance.config.machine.restore_cache_size.0,
+        frames,
         fetches: 3,
         monitor: std::sync::Arc::clone(&appliance.around.monitor),
     };

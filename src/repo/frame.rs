@@ -11,6 +11,7 @@ use zstd::zstd_safe::CParameter;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::ChunkId;
+use crate::spare::Spare;
 
 /// A frame is closed before it would grow beyond this many bytes; a longer chunk is a frame of its own.
 pub const FRAME_BYTES: usize = 1024 * 1024;
@@ -57,9 +58,9 @@ pub struct RawFrame {
 }
 
 impl RawFrame {
-    /// Starts an empty frame in memory that another one left.
-    pub fn reusing(mut bytes: Vec<u8>) -> Self {
-        bytes.clear();
+    /// Starts an empty frame in memory that is empty.
+    pub fn within(bytes: Vec<u8>) -> Self {
+        debug_assert!(bytes.is_empty());
         RawFrame { bytes, ..RawFrame::default() }
     }
 
@@ -155,19 +156,23 @@ impl Press {
 }
 
 /// Decompresses one frame that must hold exactly `size_bytes`; anything else is [`Kind::Damaged`].
-pub fn open(compressed: &[u8], size_bytes: u32) -> Result<Bytes> {
+pub fn open(compressed: &[u8], size_bytes: u32, spare: &Spare) -> Result<Bytes> {
     if size_bytes > MOST_FRAME_BYTES {
         return Err(Error::new(Kind::Damaged, format!("frame of {size_bytes} bytes")));
     }
     // `decompress` reads one frame or several; the sizes below make sure that it was what the table says.
-    let bytes = zstd::bulk::decompress(compressed, size_bytes as usize).context(Kind::Damaged, "frame")?;
+    let size = size_bytes as usize;
+    // Most frames are full; the others would hold far more than they need.
+    let is_full = (FRAME_BYTES / 2..=FRAME_BYTES).contains(&size);
+    let mut bytes = if is_full { spare.take() } else { Vec::with_capacity(size) };
+    zstd::bulk::decompress_to_buffer(compressed, &mut bytes).context(Kind::Damaged, "frame")?;
     if bytes.len() != size_bytes as usize {
         return Err(Error::new(
             Kind::Damaged,
             format!("frame of {} bytes, {size_bytes} expected", bytes.len()),
         ));
     }
-    Ok(bytes.into())
+    Ok(if is_full { spare.lend(bytes) } else { bytes.into() })
 }
 
 /// Lengths here are bounded by [`MOST_FRAME_BYTES`] and pack limits, far below 4 GiB.
@@ -179,6 +184,10 @@ fn length_u32(length: usize) -> u32 {
 mod tests {
     use super::*;
     use crate::repo::chunk::{DedupKey, Namer};
+
+    fn opened(compressed: &[u8], size_bytes: u32) -> Result<Bytes> {
+        open(compressed, size_bytes, &Spare::new(FRAME_BYTES, 1))
+    }
 
     fn press() -> (Press, Namer) {
         let namer = Namer::new(&DedupKey::new([3; 32]));
@@ -197,7 +206,7 @@ mod tests {
     fn a_frame_comes_back_as_it_was_with_size_and_checksum_in_its_header() {
         let (mut press, namer) = press();
         let frame = press.press(raw(&namer, &[b"one ", b"two "])).unwrap();
-        assert_eq!(open(&frame.compressed, 8).unwrap(), &b"one two "[..]);
+        assert_eq!(opened(&frame.compressed, 8).unwrap(), &b"one two "[..]);
         let size = zstd::zstd_safe::get_frame_content_size(&frame.compressed).unwrap();
         assert_eq!(size, Some(8));
         // RFC 8878, 3.1.1.1.1: bit 2 of the descriptor is the checksum flag.
@@ -217,14 +226,14 @@ mod tests {
         let (mut press, namer) = press();
         let frame = press.press(raw(&namer, &[b"one two three four"])).unwrap().compressed;
         for wrong in [17, 19, MOST_FRAME_BYTES + 1, u32::MAX] {
-            assert_eq!(open(&frame, wrong).unwrap_err().kind(), Kind::Damaged);
+            assert_eq!(opened(&frame, wrong).unwrap_err().kind(), Kind::Damaged);
         }
         for at in 0..frame.len() {
             let mut flipped = frame.clone();
             flipped[at] ^= 0x10;
-            assert!(open(&flipped, 18).map_or(true, |b| b[..] == *b"one two three four"), "byte {at}");
+            assert!(opened(&flipped, 18).map_or(true, |b| b[..] == *b"one two three four"), "byte {at}");
         }
-        assert!(open(&frame[..frame.len() - 1], 18).is_err());
+        assert!(opened(&frame[..frame.len() - 1], 18).is_err());
     }
 
     #[test]

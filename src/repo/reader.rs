@@ -27,11 +27,13 @@ use self::shelf::NeedId;
 use self::supply::Supply;
 use self::walk::{Message, QUEUE_PIECES, Walk, runs_of};
 use super::extent::{PackRef, StreamRecord};
+use super::frame::FRAME_BYTES;
 use super::pack::MOST_OBJECT_BYTES;
 use super::seal::VaultIdentity;
 use crate::error::{Context, Error, Kind, Result};
 use crate::id::PackId;
 use crate::monitor::{Counter, SharedMonitor, Silent};
+use crate::spare::Spare;
 use crate::store::{Key, SharedStore, Store};
 
 /// What reading a snapshot needs.
@@ -50,6 +52,8 @@ pub struct ReaderOptions {
     pub folder_limit_bytes: u64,
     /// The most decompressed bytes kept in memory; [`MEMORY_LIMIT_BYTES`] unless there is a reason.
     pub memory_limit_bytes: usize,
+    /// Where memory for frames comes from; readers one after the other may share it.
+    pub frames: Spare,
     /// How many packs are fetched at the same time, 1 to 8.
     pub fetches: usize,
     /// Who hears of it. The reader counts `FetchedBytes` and `RestoredBytes`.
@@ -61,6 +65,11 @@ pub type WhenDamaged = Box<dyn Fn(&PackId, &Error) + Send + Sync>;
 
 /// Decompressed frames kept in memory, all streams of a reader together.
 pub const MEMORY_LIMIT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Makes memory for frames, as much as a reader keeps.
+pub fn frame_memory() -> Spare {
+    Spare::new(FRAME_BYTES, MEMORY_LIMIT_BYTES / FRAME_BYTES)
+}
 
 /// Reads the streams of one snapshot.
 ///

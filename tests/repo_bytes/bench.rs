@@ -11,7 +11,7 @@ use lifeboat::monitor::{Recorder, SharedMonitor};
 use lifeboat::repo::chunk::DedupKey;
 use lifeboat::repo::cutter::Grain;
 use lifeboat::repo::extent::StreamRecord;
-use lifeboat::repo::reader::{MEMORY_LIMIT_BYTES, PackReader, ReaderOptions};
+use lifeboat::repo::reader::{MEMORY_LIMIT_BYTES, PackReader, ReaderOptions, frame_memory};
 use lifeboat::repo::writer::{
     BackupWriter, Commit, Head, Sealed, SegmentKey, SpoolOptions, StreamWriter, WriterOptions,
 };
@@ -107,6 +107,7 @@ impl Bench {
             folder: self.path("restore"),
             folder_limit_bytes: self.folder_limit_bytes,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
+            frames: frame_memory(),
             fetches: 3,
             monitor: monitor.clone(),
         });

@@ -127,6 +127,7 @@ impl World {
         let vault = open_vault(repo, &committed.receipt, &self.operator).await?;
         let fetched = folder();
         let options = ReadOptions {
+            frames: lifeboat::repo::reader::frame_memory(),
             folder: fetched.path().to_owned(),
             folder_limit_bytes: 64 << 20,
             fetches: 2,

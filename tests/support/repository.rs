@@ -282,6 +282,7 @@ impl Bucket {
     pub async fn reader(&self, committed: &Committed) -> Result<SnapshotReader> {
         let vault = open_vault(&self.repo, &committed.receipt, &self.operator).await?;
         let options = ReadOptions {
+            frames: lifeboat::repo::reader::frame_memory(),
             folder: self.folder.path().join("read"),
             folder_limit_bytes: 512 << 20,
             fetches: 2,

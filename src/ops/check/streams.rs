@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::open_reader;
+use super::open_reader_within;
 use crate::error::{Error, Kind, Result};
 use crate::ops::appliance::Appliance;
 use crate::repo::age_file::Identities;
@@ -11,16 +11,18 @@ use crate::repo::extent::StreamRecord;
 use crate::repo::keys::{self, SnapshotPart};
 use crate::repo::receipt::Committed;
 use crate::repo::snapshot;
+use crate::spare::Spare;
 
 /// Reads all streams of a snapshot and returns what is wrong.
 pub(super) async fn read_all(
     appliance: &Appliance,
     committed: &Committed,
     identities: &Identities,
+    frames: &Spare,
 ) -> Result<Vec<Finding>> {
     let receipt = &committed.receipt;
     let vault = snapshot::open_vault(&appliance.repo, receipt, identities).await?;
-    let reader = match open_reader(appliance, committed, &vault).await {
+    let reader = match open_reader_within(appliance, committed, &vault, frames.clone()).await {
         Ok(reader) => reader,
         Err(e) => {
             let manifest = keys::snapshot(&receipt.tenant, &receipt.snapshot, SnapshotPart::Manifest);

@@ -39,6 +39,12 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
         }
     }
 
+    /// Drops all values.
+    pub fn clear(&mut self) {
+        self.values.clear();
+        self.held_bytes = 0;
+    }
+
     /// Returns how much is held.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {

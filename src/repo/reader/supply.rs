@@ -25,6 +25,7 @@ use crate::repo::extent::PackRef;
 use crate::repo::frame;
 use crate::repo::pack::{FramePlace, Layout};
 use crate::repo::seal::VaultIdentity;
+use crate::spare::Spare;
 use crate::store::{Key, SharedStore};
 
 /// How many packs are kept open: file descriptors, 64 KiB each, and what opening costs, about a millisecond.
@@ -56,6 +57,8 @@ pub(super) struct Supply {
     state: Mutex<State>,
     changed: Condvar,
     caches: Mutex<Caches>,
+    /// Memory for frames.
+    spare: Spare,
 }
 
 struct State {
@@ -104,6 +107,7 @@ impl Supply {
                 layouts: Cache::new(LAYOUTS_BYTES),
                 frames: Cache::new(options.memory_limit_bytes),
             }),
+            spare: options.frames,
         }
     }
 
@@ -145,6 +149,8 @@ impl Supply {
         drop(state);
         self.cancelled.cancel();
         self.changed.notify_all();
+        // Whoever reads next may have the memory at once.
+        lock(&self.caches).frames.clear();
         for pack in here {
             self.remove(pack);
         }
@@ -275,7 +281,7 @@ impl Supply {
         let compressed = lock(&opened).read(place);
         drop(opened);
         drop(pin);
-        let bytes = compressed.and_then(|c| frame::open(&c, place.decompressed));
+        let bytes = compressed.and_then(|c| frame::open(&c, place.decompressed, &self.spare));
         let bytes = bytes.map_err(|e| e.in_context(format!("{} frame {number}", self.name(pack))))?;
         lock(&self.caches).frames.put((pack, number), bytes.clone(), bytes.len());
         Ok(Held { first: place.holds, bytes })

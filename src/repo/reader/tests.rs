@@ -96,6 +96,7 @@ impl Fixture {
             folder: self.folder.path().to_owned(),
             folder_limit_bytes: 1 << 30,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
+            frames: frame_memory(),
             fetches: 3,
             monitor: self.monitor.clone(),
         }

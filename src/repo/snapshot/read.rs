@@ -15,6 +15,7 @@ use crate::repo::reader::{MEMORY_LIMIT_BYTES, PackReader, ReaderOptions, StreamR
 use crate::repo::receipt::{self, Committed, ObjectRef, Receipt};
 use crate::repo::repository::Repository;
 use crate::repo::vault::{VaultKey, load_wraps};
+use crate::spare::Spare;
 
 /// Where and how a snapshot is read.
 pub struct ReadOptions {
@@ -22,6 +23,8 @@ pub struct ReadOptions {
     pub folder: PathBuf,
     /// The most bytes in it.
     pub folder_limit_bytes: u64,
+    /// Where memory for frames comes from; readers one after the other may share it.
+    pub frames: Spare,
     /// How many packs are fetched at the same time, 1 to 8.
     pub fetches: usize,
     /// Who hears of it.
@@ -126,6 +129,7 @@ impl SnapshotReader {
             folder: options.folder,
             folder_limit_bytes: options.folder_limit_bytes,
             memory_limit_bytes: MEMORY_LIMIT_BYTES,
+            frames: options.frames,
             fetches: options.fetches,
             monitor: options.monitor,
         })

@@ -14,7 +14,7 @@ use super::super::cache::Cache;
 use super::super::cache::record::{PackHead, PlacedChunk};
 use super::super::chunk::Namer;
 use super::super::extent::PackRef;
-use super::super::frame::{Effort, Frame, Press, RawFrame};
+use super::super::frame::{Effort, FRAME_BYTES, Frame, Press, RawFrame};
 use super::super::pack::CLOSE_COMPRESSED_BYTES;
 use super::super::seal::{VaultRecipient, seal, sealed_at_most};
 use super::super::spool::{Spool, Waiting};
@@ -22,6 +22,7 @@ use super::ahead::Ahead;
 use super::ledger::{Fault, SharedLedger};
 use crate::error::{Context, Kind, Result};
 use crate::monitor::{Counter, SharedMonitor};
+use crate::spare::Spare;
 
 /// What all parts of the pipeline share.
 pub struct Core {
@@ -72,27 +73,11 @@ pub enum Ticket {
     Barrier(oneshot::Sender<()>),
 }
 
-/// Memory of frames that were compressed, for those to come.
-#[derive(Clone, Default)]
-struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Spare {
-    fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give(&self, bytes: Vec<u8>) {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < WAITING_FRAMES + PRESSES {
-            spare.push(bytes);
-        }
-    }
-}
-
 /// The way into the second half, for each stream.
 #[derive(Clone)]
 pub struct Pipes {
     jobs: mpsc::Sender<Job>,
+    /// Memory of frames that were compressed, for those to come.
     spare: Spare,
     tickets: mpsc::Sender<Ticket>,
 }
@@ -102,7 +87,7 @@ impl Pipes {
     pub fn start(core: &Arc<Core>) -> (Pipes, mpsc::Receiver<Ticket>) {
         let (jobs, queue) = mpsc::channel(WAITING_FRAMES);
         let (tickets, order) = mpsc::channel(WAITING_TICKETS);
-        let (queue, spare) = (Arc::new(Mutex::new(queue)), Spare::default());
+        let (queue, spare) = (Arc::new(Mutex::new(queue)), Spare::new(FRAME_BYTES, WAITING_FRAMES + PRESSES));
         let effort = if core.ledger.lock().knows_nothing() { Effort::Quick } else { Effort::Usual };
         for _ in 0..PRESSES {
             let (queue, spare) = (Arc::clone(&queue), spare.clone());
@@ -113,7 +98,7 @@ impl Pipes {
 
     /// Returns an empty frame.
     pub fn frame(&self) -> RawFrame {
-        RawFrame::reusing(self.spare.take())
+        RawFrame::within(self.spare.take())
     }
 
     /// Sends a frame on its way and tells whether the pipeline took it; blocks while it is full.
