@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::repo::chunk::{DedupKey, Namer};
     use crate::repo::frame::{Effort, Press, RawFrame, open};
+    use crate::spare::Spare;
 
     fn frames(contents: &[&[u8]]) -> Vec<Frame> {
         let namer = Namer::new(&DedupKey::new([3; 32]));
@@ -149,7 +150,7 @@ mod tests {
         plaintext.seek(SeekFrom::Start(place.at)).unwrap();
         let mut compressed = vec![0; place.compressed as usize];
         plaintext.read_exact(&mut compressed).unwrap();
-        assert_eq!(open(&compressed, place.decompressed).unwrap(), &b"row 2\n"[..]);
+        assert_eq!(open(&compressed, place.decompressed, &Spare::new(1, 0)).unwrap(), &b"row 2\n"[..]);
     }
 
     #[test]
