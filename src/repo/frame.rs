@@ -165,7 +165,8 @@ pub fn open(compressed: &[u8], size_bytes: u32, spare: &Spare) -> Result<Bytes> 
     // Most frames are full; the others would hold far more than they need.
     let is_full = (FRAME_BYTES / 2..=FRAME_BYTES).contains(&size);
     let mut bytes = if is_full { spare.take() } else { Vec::with_capacity(size) };
-    zstd::bulk::decompress_to_buffer(compressed, &mut bytes).context(Kind::Damaged, "frame")?;
+    let mut decompressor = Decompressor::new().context(Kind::Bug, "zstd decompressor")?;
+    decompressor.decompress_to_buffer(compressed, &mut bytes).context(Kind::Damaged, "frame")?;
     if bytes.len() != size_bytes as usize {
         return Err(Error::new(
             Kind::Damaged,
