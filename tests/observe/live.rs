@@ -326,7 +326,14 @@ fn prometheus_scrapes_the_service_and_every_rule_and_panel_finds_what_it_names()
             == 1.0
     );
 
-    // A site is asked from outside because its tenant has a domain, without a line by anybody.
+    knows_the_site(&prometheus);
+    judge_rules(&prometheus);
+    draw(&prometheus, until);
+    drop(running);
+}
+
+/// A site is asked from outside because its tenant has a domain, without a line by anybody.
+fn knows_the_site(prometheus: &Prometheus) {
     wait_until("Prometheus was told of the site", Duration::from_secs(120), || {
         let targets = prometheus.api("targets")["activeTargets"].as_array().unwrap().clone();
         let site = |t: &&serde_json::Value| t["labels"]["instance"] == "https://b.example/api/method/ping";
@@ -335,9 +342,6 @@ fn prometheus_scrapes_the_service_and_every_rule_and_panel_finds_what_it_names()
             t["labels"]["tenant"] == "broken" && asked.starts_with("http://blackbox-exporter:9115/probe?")
         })
     });
-    judge_rules(&prometheus);
-    draw(&prometheus, until);
-    drop(running);
 }
 
 /// Every rule was evaluated without a fault; what fires renders, and is what these nights call for.
