@@ -30,4 +30,20 @@ fn a_proposed_tenant_file_names_the_site_and_is_backed_up_as_it_is() {
 
     let said = host.run(&["discover", "--project", "nowhere"]).expect(1);
     assert!(said.err.contains("compose project nowhere"), "{}", said.err);
+
+    // The daemon that the configuration names is the one that every verb speaks to, whatever the environment names.
+    let store = format!("url = \"file://{}\"", host.path("store").display());
+    let with_daemon = |daemon: &str, environment: &str, args: &[&str]| {
+        host.write_host_file(&store, &format!("[docker]\nhost = \"{daemon}\""));
+        support::host::said(host.command(args).env("DOCKER_HOST", environment).output().unwrap())
+    };
+    let (real, gone) =
+        ("unix:///var/run/docker.sock", format!("unix://{}", host.path("gone.sock").display()));
+    let verbs: [&[&str]; 4] = [&["discover"], &["backup", "found"], &["doctor"], &["health", "found"]];
+    for verb in verbs {
+        let said = with_daemon(&gone, real, verb);
+        let text = said.out + &said.err;
+        assert!(said.code != 0 && text.contains("gone.sock"), "{verb:?}: {text}");
+    }
+    with_daemon(real, &gone, &["backup", "found"]).expect(0);
 }

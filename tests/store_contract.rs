@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use lifeboat::error::Kind;
+use lifeboat::id::Sha256;
 use lifeboat::store::{
     Body, Credentials, Entry, Key, PutMode, SharedStore, Store, StoreAddress, StoreOptions, open,
 };
@@ -131,6 +132,7 @@ contract! {
     deleting_twice_is_deleting_once
     versions_come_oldest_first_and_survive_deletion
     a_file_of_another_length_is_not_stored
+    a_file_that_is_not_what_its_sum_says_is_refused_by_a_bucket
     a_put_that_is_given_up_leaves_nothing_half_done
     what_a_kill_left_half_done_is_swept_once_old
 }
@@ -344,6 +346,22 @@ async fn a_file_of_another_length_is_not_stored(lane: Lane) {
     }
     assert!(lane.store.versions("").await.unwrap().is_empty());
     assert_eq!(lane.half_done().await, [""; 0]);
+    lane.end();
+}
+
+async fn a_file_that_is_not_what_its_sum_says_is_refused_by_a_bucket(lane: Lane) {
+    let content = noise(3, MIB);
+    let (_kept, path) = file(&content);
+    let put = async |name: &str, sum| {
+        let body = Body::File { path: path.clone(), size_bytes: MIB as u64, sha256: Some(sum) };
+        lane.store.put(&key(name), body, PutMode::Create).await
+    };
+    put("right", Sha256::of(&content)).await.unwrap();
+    // A folder copies the file without looking.
+    if lane.bucket.is_some() {
+        put("wrong", Sha256::of(b"other bytes")).await.unwrap_err();
+        assert_eq!(lane.store.versions("").await.unwrap().len(), 1);
+    }
     lane.end();
 }
 
