@@ -37,7 +37,7 @@ pub use dump::dump;
 pub use manifest::{Manifest as AofManifest, Part as AofPart};
 pub use place::{Placed, place, stage, sweep};
 pub use record::{Counts, Keys, Persistence, RedisRecord};
-pub use serve::{count, flush_site_keys, wait_ready};
+pub use serve::{count, flush_site_keys, is_open, wait_ready};
 pub use vitals::{Vitals, Worker, vitals, workers};
 
 /// Who talks to the server.

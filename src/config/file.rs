@@ -84,14 +84,21 @@ fn take_out(table: &mut DeTable<'_>, span: &Range<usize>) -> Option<(Vec<String>
         return Some((vec![key.get_ref().to_string()], found));
     }
     for (key, value) in table.iter_mut() {
-        if let DeValue::Table(inner) = value.get_mut()
-            && let Some((mut path, found)) = take_out(inner, span)
-        {
+        if let Some((mut path, found)) = take_out_below(value.get_mut(), span) {
             path.insert(0, key.get_ref().to_string());
             return Some((path, found));
         }
     }
     None
+}
+
+/// The same in the tables that a value is or lists.
+fn take_out_below(value: &mut DeValue<'_>, span: &Range<usize>) -> Option<(Vec<String>, &'static str)> {
+    match value {
+        DeValue::Table(inner) => take_out(inner, span),
+        DeValue::Array(list) => list.iter_mut().find_map(|each| take_out_below(each.get_mut(), span)),
+        _ => None,
+    }
 }
 
 /// Tells whether `value`, or for a list one of its elements, stands at `span`.

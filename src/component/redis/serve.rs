@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use tokio::time::{Instant, sleep};
 
 use super::connect::QUERY_LIMIT;
@@ -47,6 +48,16 @@ pub async fn wait_ready(
             return Err(Error::new(Kind::Timeout, format!("{last}, after {} s", limit.as_secs())));
         }
         sleep(PAUSE).await;
+    }
+}
+
+/// Tells whether a server that answers takes commands without a login: one that does refuses a password.
+pub async fn is_open(docker: &Docker, container: &str) -> Result<bool> {
+    let nobody = Credentials::User { user: None, password: SecretString::default() };
+    match Server::of(docker, container, &nobody).await?.query("PING\n").await {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == Kind::Denied => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::component::config;
 use crate::component::mariadb::{self, NewUser};
+use crate::component::redis;
 use crate::component::site::{self, SiteConfig};
 use crate::config::{Ask, Drilling};
 use crate::error::{Context, Error, Kind, Result};
@@ -112,7 +113,7 @@ async fn boot<'a>(
         return Ok(None);
     };
     let clock = Instant::now();
-    let muted = mute(opened, database, folder, isolated.user).await;
+    let muted = mute(opened, bench, copy, (database, folder), isolated.user).await;
     findings.phase_since("mute the copy", clock);
     let Some(seen) = findings.step("muted", muted) else { return Ok(None) };
     findings.passed("muted", seen);
@@ -123,8 +124,9 @@ async fn boot<'a>(
 /// Makes the copy harmless before anything of it runs: no mail, no jobs, no live session, a host name of its own.
 async fn mute(
     opened: &Opened,
-    database: &LoadedDatabase,
-    folder: &SiteFolder,
+    bench: &Bench,
+    copy: &Copy,
+    (database, folder): (&LoadedDatabase, &SiteFolder),
     owner: Option<(u32, u32)>,
 ) -> Result<String> {
     let (server, name) = (&database.server, &database.record.database);
@@ -144,15 +146,11 @@ async fn mute(
 
     let host_name = format!("http://{}.drill.invalid", opened.committed.receipt.tenant);
     let effective = backup.over(&common);
-    let redis = [
-        ("redis_cache", address(effective.redis_cache().as_ref(), ComponentName::RedisCache)),
-        ("redis_queue", address(effective.redis_queue().as_ref(), ComponentName::RedisQueue)),
-        ("redis_socketio", address(effective.redis_queue().as_ref(), ComponentName::RedisQueue)),
-    ];
+    let redis = addresses(bench, copy, &effective).await?;
     let mut site = site::merge(&backup, None).config;
-    let mut bench = common;
+    let mut common = common;
     let mut gone = Vec::new();
-    for config in [&mut site, &mut bench] {
+    for config in [&mut site, &mut common] {
         gone.extend(site::mute(config, &host_name));
         let elsewhere = |key: &str| {
             ELSEWHERE.contains(&key) || ELSEWHERE_PREFIXES.iter().any(|prefix| key.starts_with(prefix))
@@ -168,11 +166,11 @@ async fn mute(
     site.set("db_name", name.as_str());
     site.set("db_user", user);
     site.set("db_password", password.expose_secret());
-    let (site, bench) = (site.to_json()?, bench.to_json()?);
+    let (site, shared) = (site.to_json()?, common.to_json()?);
     let apps = lists(opened).await?;
     let (sites, own) = (folder.sites.clone(), folder.folder());
     let written = tokio::task::spawn_blocking(move || {
-        place(&sites, &own, &site, &bench, &apps)?;
+        place(&sites, &own, &site, &shared, &apps)?;
         owner.map_or(Ok(()), |owner| give(&sites, owner))
     });
     written.await.context(Kind::Bug, "configuration of the copy")??;
@@ -182,12 +180,30 @@ async fn mute(
     Ok(format!("no mail, scheduler paused and disabled, sessions ended, {host_name}{removed}"))
 }
 
-/// Returns the address of a Redis of the drill, with the login of the recorded one.
-fn address(recorded: Option<&SecretString>, component: ComponentName) -> SecretString {
+/// Returns the addresses of the drill's Redis by their keys.
+async fn addresses(
+    bench: &Bench,
+    copy: &Copy,
+    effective: &SiteConfig,
+) -> Result<[(&'static str, SecretString); 3]> {
+    // One whose password lay in a file of the host has none in a drill, and refuses any.
+    let refuses = async |component: ComponentName| match copy.queues.contains(&component) {
+        true => redis::is_open(&bench.docker, &bench.part(component.as_str())).await,
+        false => Ok(false),
+    };
+    let (cache, queue) = (ComponentName::RedisCache, ComponentName::RedisQueue);
+    let of_cache = address(effective.redis_cache().as_ref(), cache, !refuses(cache).await?);
+    let of_queue = address(effective.redis_queue().as_ref(), queue, !refuses(queue).await?);
+    Ok([("redis_cache", of_cache), ("redis_queue", of_queue.clone()), ("redis_socketio", of_queue)])
+}
+
+/// Returns the address of a Redis of the drill, with the login of the recorded one where one is asked for.
+fn address(recorded: Option<&SecretString>, component: ComponentName, asks: bool) -> SecretString {
     let recorded = recorded.map(|url| url.expose_secret().to_owned()).unwrap_or_default();
     let rest = recorded.split_once("://").map_or(recorded.as_str(), |(_, rest)| rest);
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let login = authority.rsplit_once('@').map_or(String::new(), |(login, _)| format!("{login}@"));
+    let login = authority.rsplit_once('@').filter(|_| asks);
+    let login = login.map_or(String::new(), |(login, _)| format!("{login}@"));
     let path = if path.is_empty() { String::new() } else { format!("/{path}") };
     SecretString::from(format!("redis://{login}{component}:{REDIS_PORT}{path}"))
 }
@@ -315,11 +331,16 @@ mod tests {
     fn a_redis_of_the_drill_has_the_login_of_the_recorded_one_and_no_other_host() {
         let of = |url: &str| {
             let url = SecretString::from(url);
-            address(Some(&url), ComponentName::RedisQueue).expose_secret().to_owned()
+            address(Some(&url), ComponentName::RedisQueue, true).expose_secret().to_owned()
         };
         assert_eq!(of("redis://:p@byrne-queue:6380/1"), "redis://:p@redis-queue:6379/1");
         assert_eq!(of("rediss://u:p@x"), "redis://u:p@redis-queue:6379");
         assert_eq!(of("redis://127.0.0.1:13006"), "redis://redis-queue:6379");
-        assert_eq!(address(None, ComponentName::RedisCache).expose_secret(), "redis://redis-cache:6379");
+        assert_eq!(
+            address(None, ComponentName::RedisCache, true).expose_secret(),
+            "redis://redis-cache:6379"
+        );
+        let open = address(Some(&"redis://:p@x/1".into()), ComponentName::RedisCache, false);
+        assert_eq!(open.expose_secret(), "redis://redis-cache:6379/1");
     }
 }

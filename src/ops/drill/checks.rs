@@ -15,6 +15,9 @@ use super::Request;
 use super::bench::TornDown;
 use super::report::{self, Attempt, Check, Outcome, Phase, Report, Used};
 
+/// The check that nothing of a drill is left.
+const TEARDOWN: &str = "teardown";
+
 /// Checks and phases in their order.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -125,20 +128,22 @@ impl Findings {
     pub fn teardown(&mut self, result: Result<TornDown>) {
         match result {
             Ok(TornDown { removed, left }) if left.is_empty() => {
-                self.passed("teardown", format!("nothing is left of {}", counted(removed.len(), "thing")));
+                self.passed(TEARDOWN, format!("nothing is left of {}", counted(removed.len(), "thing")));
                 self.removed = removed;
             }
             Ok(TornDown { left, .. }) => {
-                self.failed("teardown", format!("left behind: {}", left.join(", ")));
+                self.failed(TEARDOWN, format!("left behind: {}", left.join(", ")));
             }
-            Err(e) => self.failed("teardown", sentence(&e)),
+            Err(e) => self.failed(TEARDOWN, sentence(&e)),
         }
     }
 
     /// Returns the highest level that was reached.
     fn level(&self, opened: &Opened) -> ProofLevel {
         let loading = self.loading.unwrap_or(self.checks.len());
-        let failed = |checks: &[Check]| checks.iter().any(|c| c.outcome == Outcome::Failed);
+        // What was left behind fails the drill, and takes nothing from what was shown before.
+        let fails = |c: &Check| c.outcome == Outcome::Failed && c.check != TEARDOWN;
+        let failed = |checks: &[Check]| checks.iter().any(fails);
         let loaded = [ComponentName::Database, ComponentName::Files]
             .iter()
             .all(|c| opened.reader.components().iter().any(|r| r.component == *c));
