@@ -269,7 +269,8 @@ async fn each_fault_of_a_backup_fails_its_drill_by_its_name_and_nothing_is_left(
 
     let key = scene.app.site_config(SITE)["encryption_key"].as_str().unwrap().to_owned();
     let other = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
-    let set = |key: &str| scene.app.bench(&["--site", SITE, "set-config", "encryption_key", key]).good();
+    let set =
+        |key: &str| scene.app.bench(&["--site", SITE, "set-config", "--", "encryption_key", key]).good();
     set(other);
     scene.backup();
     scene.finds(&[], "encryption_key", "does not open 1 of 1 stored secrets");

@@ -130,7 +130,7 @@ async fn a_lost_key_shuts_tokens_and_the_login_page_silently_and_the_old_one_hea
     assert_eq!(app.login(SITE, "ann@acme.example", "Test-1234").await.0, 200);
     assert_eq!(app.bench(&["--site", SITE, "doctor"]).code, 0);
 
-    app.bench(&["--site", SITE, "set-config", "encryption_key", &key]).good();
+    app.bench(&["--site", SITE, "set-config", "--", "encryption_key", &key]).good();
     assert_eq!(status_with(&app, &token, company).await, 200);
     assert_eq!(app.get(SITE, "/login").await.0, 200);
 }

@@ -267,14 +267,16 @@ async fn an_isolated_network_reaches_its_members_and_nothing_of_the_host() {
 async fn a_sweep_removes_all_of_a_run_and_nothing_else() {
     let scope = Scope::new("sweep").await;
     let at = |s: &str| s.parse::<jiff::Timestamp>().unwrap();
-    let labels = |run: &str, expires: &str| RunLabels {
+    let labels = |run: &str, owner: &str, expires: &str| RunLabels {
         run: scope.name(run),
         kind: "drill".into(),
+        owner: Some(scope.name(owner)),
         expires: at(expires),
     };
-    let dead = labels("dead", "2001-01-01T00:00:00Z");
-    let alive = labels("alive", "2999-01-01T00:00:00Z");
-    for run in [&dead, &alive] {
+    let dead = labels("dead", "mine", "2001-01-01T00:00:00Z");
+    let alive = labels("alive", "mine", "2999-01-01T00:00:00Z");
+    let foreign = labels("foreign", "other", "2001-01-01T00:00:00Z");
+    for run in [&dead, &alive, &foreign] {
         let mut spec = redis_spec(&scope, &run.run);
         spec.labels.extend(run.labels());
         for mount in &mut spec.mounts {
@@ -285,11 +287,12 @@ async fn a_sweep_removes_all_of_a_run_and_nothing_else() {
         scope.docker.start(&spec.name).await.unwrap();
     }
     let docker: &Docker = &scope.docker;
-    let removed = docker.sweep_expired(at("2001-01-02T00:00:00Z")).await.unwrap();
+    let removed = docker.sweep_expired(&scope.name("mine"), at("2001-01-02T00:00:00Z")).await.unwrap();
     let kinds: Vec<LeftoverKind> =
         removed.iter().filter(|l| l.name.contains("dead")).map(|l| l.kind).collect();
     assert_eq!(kinds, [LeftoverKind::Container, LeftoverKind::Network, LeftoverKind::Volume]);
-    assert!(!removed.iter().any(|l| l.name.contains("alive")));
+    assert!(!removed.iter().any(|l| l.name.contains("alive") || l.name.contains("foreign")));
+    assert_eq!(docker.sweep(&foreign.filter()).await.unwrap().len(), 3);
     assert_eq!(docker.leftovers(&alive.filter()).await.unwrap().len(), 3);
     assert_eq!(docker.sweep(&alive.filter()).await.unwrap().len(), 3);
     assert!(docker.leftovers(&alive.filter()).await.unwrap().is_empty());

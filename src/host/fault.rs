@@ -41,6 +41,11 @@ pub(super) fn is_missing(error: &Bollard) -> bool {
     matches!(error, Bollard::DockerResponseServerError { status_code: 404, .. })
 }
 
+/// Tells whether docker said that somebody else is removing the named object.
+pub(super) fn is_going(error: &Bollard) -> bool {
+    matches!(error, Bollard::DockerResponseServerError { status_code: 409, message } if message.contains("already in progress"))
+}
+
 /// Tells whether docker said that several objects bear the name.
 pub(super) fn is_ambiguous(error: &Bollard) -> bool {
     matches!(error, Bollard::DockerResponseServerError { status_code: 400, message } if message.contains("ambiguous"))

@@ -7,13 +7,17 @@ use bollard::query_parameters::{
     InspectContainerOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
     RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{Docker, call, fault};
 use crate::error::{Error, Kind, Result};
 
 /// The longest a container may take to stop before it is killed; below the limit of one call.
 const STOP_LIMIT_S: i32 = 90;
+
+/// How long a container may stay that somebody else removes.
+const GOING_LIMIT: Duration = Duration::from_secs(60);
+const GOING_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether a container runs, and how well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,9 +138,23 @@ impl Docker {
     async fn remove_container(&self, container: &str, volumes: bool) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(volumes).build();
         match self.client.remove_container(container, Some(options)).await {
+            Err(e) if fault::is_going(&e) => self.wait_gone(container).await,
             Err(e) if !fault::is_missing(&e) => Err(fault::of(e, format_args!("container {container}"))),
             _ => Ok(()),
         }
+    }
+
+    /// Waits until a container is gone that somebody else removes.
+    async fn wait_gone(&self, container: &str) -> Result<()> {
+        let deadline = Instant::now() + GOING_LIMIT;
+        while self.state(container).await?.is_some() {
+            if Instant::now() > deadline {
+                let what = format!("container {container} is being removed, and is still there");
+                return Err(Error::new(Kind::Timeout, what));
+            }
+            sleep(GOING_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Removes a volume that no container uses; one that is not there counts as removed.

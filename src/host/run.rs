@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 const RUN: &str = "lifeboat.run";
 const KIND: &str = "lifeboat.kind";
 const EXPIRES: &str = "lifeboat.expires";
+const OWNER: &str = "lifeboat.owner";
 
 /// Whose something is and when it may be swept away; stands on all that Lifeboat makes for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,16 +22,18 @@ pub struct RunLabels {
     pub run: String,
     /// What the run is, such as `drill`.
     pub kind: String,
+    /// Which Lifeboat of several on this host made it, by its state folder; none for what any may sweep away.
+    pub owner: Option<String>,
     /// After this, it is a leftover of a run that died.
     pub expires: Timestamp,
 }
 
 impl RunLabels {
-    /// Returns the labels: `lifeboat.run`, `lifeboat.kind`, `lifeboat.expires`.
+    /// Returns the labels: `lifeboat.run`, `lifeboat.kind`, `lifeboat.expires`, and `lifeboat.owner` where there is one.
     pub fn labels(&self) -> BTreeMap<String, String> {
-        [(RUN, self.run.clone()), (KIND, self.kind.clone()), (EXPIRES, self.expires.to_string())]
-            .map(|(name, value)| (name.to_owned(), value))
-            .into()
+        let all = [(RUN, self.run.clone()), (KIND, self.kind.clone()), (EXPIRES, self.expires.to_string())];
+        let owner = self.owner.iter().map(|owner| (OWNER, owner.clone()));
+        all.into_iter().chain(owner).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// Returns the label, `name=value`, that finds all of this run.
@@ -59,6 +62,8 @@ pub struct Leftover {
     pub name: String,
     /// When it may be swept away, where it says so.
     pub expires: Option<Timestamp>,
+    /// Who alone may do so, where it says so.
+    pub owner: Option<String>,
 }
 
 impl Docker {
@@ -113,10 +118,11 @@ impl Docker {
         self.remove_all(found).await
     }
 
-    /// Removes what runs that died left behind: all with `lifeboat.expires` before `now`.
-    pub async fn sweep_expired(&self, now: Timestamp) -> Result<Vec<Leftover>> {
+    /// Removes what runs that died left behind: all with `lifeboat.expires` before `now` that no other Lifeboat made.
+    pub async fn sweep_expired(&self, owner: &str, now: Timestamp) -> Result<Vec<Leftover>> {
         let mut found = self.leftovers(EXPIRES).await?;
-        found.retain(|l| l.expires.is_some_and(|at| at < now));
+        // Another's clock may be another, and its drill under way.
+        found.retain(|l| l.owner.as_ref().is_none_or(|o| o == owner) && l.expires.is_some_and(|at| at < now));
         self.remove_all(found).await
     }
 
@@ -139,8 +145,9 @@ impl Docker {
 }
 
 fn leftover(kind: LeftoverKind, name: &str, labels: Option<HashMap<String, String>>) -> Leftover {
-    let expires = labels.and_then(|l| l.get(EXPIRES)?.parse().ok());
-    Leftover { kind, name: name.to_owned(), expires }
+    let mut labels = labels.unwrap_or_default();
+    let expires = labels.get(EXPIRES).and_then(|at| at.parse().ok());
+    Leftover { kind, name: name.to_owned(), expires, owner: labels.remove(OWNER) }
 }
 
 #[cfg(test)]
@@ -152,11 +159,12 @@ mod tests {
         let labels = RunLabels {
             run: "20261123t020000z-1a2b3c4d".into(),
             kind: "drill".into(),
+            owner: Some("/var/lib/lifeboat".into()),
             expires: "2026-11-23T04:00:00Z".parse().unwrap(),
         };
         assert_eq!(labels.labels()["lifeboat.expires"], "2026-11-23T04:00:00Z");
         assert_eq!(labels.filter(), "lifeboat.run=20261123t020000z-1a2b3c4d");
         let made = leftover(LeftoverKind::Volume, "v", Some(labels.labels().into_iter().collect()));
-        assert_eq!(made.expires, Some(labels.expires));
+        assert_eq!((made.expires, made.owner), (Some(labels.expires), labels.owner));
     }
 }

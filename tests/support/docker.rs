@@ -36,7 +36,7 @@ impl Scope {
 
     pub fn run_labels(&self) -> RunLabels {
         let expires = "2999-01-01T00:00:00Z".parse().unwrap();
-        RunLabels { run: self.name.clone(), kind: "test".into(), expires }
+        RunLabels { run: self.name.clone(), kind: "test".into(), owner: None, expires }
     }
 
     /// Runs the docker command line, which must succeed, and returns what it says.

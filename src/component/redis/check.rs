@@ -87,7 +87,9 @@ fn room(spec: &ContainerSpec) -> ContainerSpec {
     if !labels.contains_key("lifeboat.run") {
         let expires =
             Timestamp::now().saturating_add(SignedDuration::from_hours(2)).unwrap_or(Timestamp::MAX);
-        labels.extend(RunLabels { run: spec.name.clone(), kind: "check".into(), expires }.labels());
+        labels.extend(
+            RunLabels { run: spec.name.clone(), kind: "check".into(), owner: None, expires }.labels(),
+        );
     }
     labels.insert("lifeboat.kind".into(), "check".into());
     ContainerSpec {

@@ -33,11 +33,12 @@ pub(super) struct Bench {
 
 impl Bench {
     /// Names what a drill is to have; makes nothing yet.
-    pub fn new(docker: Docker, tenant: &TenantName, drill: &DrillId, now: Timestamp) -> Bench {
+    pub fn new(docker: Docker, owner: String, tenant: &TenantName, drill: &DrillId, now: Timestamp) -> Bench {
         let name = format!("lifeboat-drill-{tenant}-{drill}");
         let labels = RunLabels {
             run: name.clone(),
             kind: "drill".to_owned(),
+            owner: Some(owner),
             expires: now.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX),
         };
         Bench { docker, labels, network: format!("{name}-net"), name }

@@ -87,7 +87,7 @@ pub async fn drill(appliance: &Appliance, request: &Request, identities: &Identi
     let (opened, picked) = unless_stopped(&appliance.around.stop, opening).await?;
     let mut findings = Findings::begin(clock.elapsed());
 
-    let mut bench = Bench::new(appliance.docker().await?, &request.tenant, &id, started);
+    let mut bench = Bench::new(appliance.docker().await?, owner(appliance), &request.tenant, &id, started);
     let work = carry_out(appliance, request, &opened, &mut bench, &mut findings);
     let carried_out = unless_stopped(&appliance.around.stop, work).await;
     let torn_down = bench.tear_down().await;
@@ -199,6 +199,12 @@ async fn store(
 
 /// Removes what drills that died have left behind; returns the names.
 pub async fn sweep(appliance: &Appliance) -> Result<Vec<String>> {
-    let gone = appliance.docker().await?.sweep_expired(appliance.around.now()).await?;
+    let docker = appliance.docker().await?;
+    let gone = docker.sweep_expired(&owner(appliance), appliance.around.now()).await?;
     Ok(gone.into_iter().map(|l| l.name).collect())
+}
+
+/// Tells this Lifeboat from others on the same host.
+fn owner(appliance: &Appliance) -> String {
+    appliance.config.machine.state_dir.display().to_string()
 }
