@@ -159,7 +159,7 @@ impl House {
             let table = "`tabGL Entry`";
             self.tenant.sql(&format!(
                 "INSERT INTO {table} (name, creation, modified, owner, docstatus, account, debit, credit, voucher_no) \
-                 SELECT CONCAT(name, '-n{night}'), creation, modified, owner, docstatus, account, credit, debit, voucher_no \
+                 SELECT CONCAT(name, '-n{night}'), creation, modified, owner, docstatus, account, 0, 0, voucher_no \
                  FROM {table} LIMIT 200"
             ));
         }

@@ -113,7 +113,17 @@ impl Waiting {
         let member = archive
             .get(&self.name)
             .ok_or_else(|| Error::new(Kind::NotFound, format!("the backup holds no {:?}", self.name)))?;
-        self.put(write_beside(&self.place, member)?, &self.staged)
+        let what = || format!("cannot write beside {}", self.place.display());
+        if let Some(folder) = self.staged.parent() {
+            fs::create_dir_all(folder).context(Kind::Io, what())?;
+        }
+        // Under a name that is known: what a kill leaves half written is found again.
+        let half = self.staged.with_added_extension("half");
+        remove(&half)?;
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&half);
+        fill(&mut file.context(Kind::Io, what())?, member).context(Kind::Io, what())?;
+        fs::rename(&half, &self.staged).context(Kind::Io, what())?;
+        sync_above(&self.staged)
     }
 
     /// Lets it take its place, once what is there has been copied aside.
@@ -166,11 +176,6 @@ impl Waiting {
     /// Tells whether something lies aside.
     pub fn replaced(&self) -> bool {
         there(&self.copy)
-    }
-
-    fn put(&self, temp: TempPath, to: &Path) -> Result<()> {
-        temp.persist(to).map_err(|e| e.error).context(Kind::Io, to.display())?;
-        sync_above(to)
     }
 }
 
@@ -248,10 +253,14 @@ fn write_beside(place: &Path, member: &Member) -> Result<TempPath> {
         .rand_bytes(8)
         .tempfile_in(folder)
         .context(Kind::Io, what())?;
-    temp.write_all(&member.content).context(Kind::Io, what())?;
-    attributes(temp.as_file(), member).context(Kind::Io, what())?;
-    temp.as_file().sync_all().context(Kind::Io, what())?;
+    fill(temp.as_file_mut(), member).context(Kind::Io, what())?;
     Ok(temp.into_temp_path())
+}
+
+fn fill(file: &mut File, member: &Member) -> std::io::Result<()> {
+    file.write_all(&member.content)?;
+    attributes(file, member)?;
+    file.sync_all()
 }
 
 fn attributes(file: &File, member: &Member) -> std::io::Result<()> {
